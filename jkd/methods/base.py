@@ -1,0 +1,101 @@
+"""The contract of a method: a function of its hyperparameters that returns a `Method`.
+
+The hyperparameters are keyword arguments annotated `Annotated[type, "one line of meaning"]`; the command line makes a flag
+of each. All functions in a `Method` are pure and jit-able, and see the whole (global) batch.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jkd.models import Outputs
+
+Metrics = dict[str, Array]
+
+
+class Batch(NamedTuple):
+    """What a loss may see of the examples: images as the networks see them (augmented, standardised), and labels."""
+
+    images: Float[Array, "batch height width channels"]
+    labels: Int[Array, " batch"]
+
+
+class Variables(NamedTuple):
+    """A method's own variables, beside the student's.
+
+    `params` are lower-level: trained with the student on the lower-level loss (regressors, projections). `state` is what the loss
+    carries along without a gradient (batch statistics of regressors). `upper` are the upper-level variables (teacher weights, weight networks).
+    """
+
+    params: PyTree = ()
+    state: PyTree = ()
+    upper: PyTree = ()
+
+
+class Loss(NamedTuple):
+    """A scalar, what to log (scalars or one number per teacher), and the method's new `Variables.state`."""
+
+    value: Float[Array, ""]
+    metrics: Metrics
+    state: PyTree = ()
+
+
+class LossFn(Protocol):
+    """The lower-level loss of a batch; `progress` in [0, 1) is the fraction of training done."""
+
+    def __call__(
+        self,
+        variables: Variables,
+        student: Outputs,
+        teachers: tuple[Outputs, ...],
+        batch: Batch,
+        progress: Float[Array, ""],
+    ) -> Loss:
+        """Returns the loss."""
+
+
+class Memory(NamedTuple):
+    """A fixed-size store of examples, part of the training state, from which the upper level draws its batches."""
+
+    init: Callable[[Batch], PyTree]  # an example batch gives shapes and types
+    update: Callable[[PRNGKeyArray, PyTree, Batch, Outputs], PyTree]  # after each step, with the student's outputs
+    sample: Callable[[PRNGKeyArray, PyTree], Batch]
+
+
+class UpperLevel(NamedTuple):
+    """How the upper-level variables are learned: through unrolled lower-level steps taken from the present state, then undone.
+
+    `inner_losses` holds one loss per unrolled step. Each step uses the student's own optimizer in its present state. Without a `memory`
+    the unrolled steps see the present training batch and the outer loss a batch held out from training; with one, both see a batch drawn from it.
+    """
+
+    inner_losses: tuple[LossFn, ...]
+    outer_loss: Callable[[Outputs, Batch], Float[Array, ""]]  # of the student after the unrolled steps
+    optimizer: optax.GradientTransformation
+    every: int  # one upper-level update every so many steps
+    at_epoch_end: bool = False  # and one on the last step of an epoch
+    memory: Memory | None = None
+    estimator: str = "unrolled"  # a name in jkd.bilevel.ESTIMATORS
+    rematerialise: bool = False
+
+
+class Method(NamedTuple):
+    """A distillation method. `init` gets the output signatures (shapes and types) of student and teachers, batch axis included."""
+
+    init: Callable[[PRNGKeyArray, Outputs, tuple[Outputs, ...]], Variables]
+    loss: LossFn
+    upper_level: UpperLevel | None = None
+    # From a learning-rate schedule and a momentum: the transformation for `Variables.params`, if not the student's own.
+    optimizer: Callable[[optax.Schedule, float], optax.GradientTransformation] | None = None
+    needs_teachers: bool = True
+
+
+
+def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
+    """The `init` of a method that has no variables of its own."""
+    del key, student, teachers
+    return Variables()
+
+
