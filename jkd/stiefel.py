@@ -1,0 +1,239 @@
+"""The Stiefel manifold St(n, p) = {X ∈ ℝⁿˣᵖ : XᵀX = I}, and stochastic gradient descent on it.
+
+Points are arrays [..., n, p] with n ≥ p; leading axes are a batch of points. The transformations (`momentum`,
+`retraction`, `sgd`) are of optax's kind: mask them to the constrained leaves with `optax.masked` or `optax.partition` and
+treat the others as you like. The geometry is that of Absil, Mahony and Sepulchre, "Optimization Algorithms on Matrix
+Manifolds" (2008), with the Euclidean metric.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from jkd.errors import UserError
+
+# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram matrix that the
+# second pass factorises then has a condition number below 3, and its result is orthonormal to rounding.
+_FIRST_PASS_RESIDUAL = 0.5
+
+_NO_PARAMS = "A step on the Stiefel manifold starts from a point: call update(updates, state, params), not without params."
+
+
+def project_tangent(
+    x: Float[Array, "*batch n p"], gradient: Float[Array, "*batch n p"]
+) -> Float[Array, "*batch n p"]:
+    """Orthogonal projection of `gradient` onto the tangent space at `x`: G − X sym(XᵀG), sym(A) = (A + Aᵀ)/2.
+
+    Absil et al. (2008), equation 3.35 with the Euclidean metric. The result T satisfies XᵀT + TᵀX = 0.
+
+    Args:
+        x: points on the manifold.
+        gradient: any matrices of the same shape, such as Euclidean gradients.
+
+    Returns:
+        The tangent vectors.
+
+    Raises:
+        UserError: if `x` is not [..., n, p] with n ≥ p, or the shapes differ.
+    """
+    _check(x, gradient)
+    product = _matmul(_transpose(x), gradient)
+    return gradient - _matmul(x, (product + _transpose(product)) / 2)
+
+
+def retract(x: Float[Array, "*batch n p"], tangent: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
+    """QR retraction R_X(T) = qf(X + T), qf being the Q factor whose R has a positive diagonal.
+
+    Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the result exists
+    and is differentiable for every T; for other matrices X + T must have full column rank. Derivatives of any order are
+    those of the closed form.
+
+    Args:
+        x: points on the manifold.
+        tangent: tangent vectors at `x`, already scaled by the step size.
+
+    Returns:
+        Points on the manifold, orthonormal to rounding.
+
+    Raises:
+        UserError: if `x` is not [..., n, p] with n ≥ p, or the shapes differ.
+    """
+    _check(x, tangent)
+    return _qf(x + tangent)
+
+
+def random_point(
+    key: PRNGKeyArray, shape: Sequence[int], dtype: jax.typing.DTypeLike = float
+) -> Float[Array, "*batch n p"]:
+    """Points drawn from the uniform (Haar) distribution: qf of a standard normal matrix.
+
+    Args:
+        key: random key.
+        shape: [..., n, p] with n ≥ p.
+        dtype: float32 or float64.
+
+    Returns:
+        Independent points for each index of the leading axes.
+
+    Raises:
+        UserError: if `shape` is not [..., n, p] with n ≥ p.
+    """
+    _check_shape(tuple(shape))
+    return _qf(jax.random.normal(key, tuple(shape), dtype))
+
+
+class MomentumState(NamedTuple):
+    """The running sum of tangent vectors, one per point."""
+
+    velocity: PyTree
+
+
+def momentum(decay: float = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
+    """Turns Euclidean gradients into tangent vectors and adds momentum to them.
+
+    The gradient and the velocity M are both projected onto the tangent space at the present point X:
+    M ← decay · P_X(M) + P_X(G). Projection is the vector transport that needs no more than the present point (Absil et
+    al. 2008, section 8.1.3).
+
+    Args:
+        decay: in [0, 1); 0 is no momentum.
+        nesterov: emit P_X(G) + decay · M in place of M, as `optax.trace` does.
+
+    Returns:
+        A transformation whose `update` needs `params`, the present points.
+    """
+
+    def init(params: PyTree) -> MomentumState:
+        jax.tree.map(lambda x: _check_shape(jnp.shape(x)), params)
+        return MomentumState(jax.tree.map(jnp.zeros_like, params))
+
+    def update(gradients: PyTree, state: MomentumState, params: PyTree | None = None):
+        if params is None:
+            raise UserError(_NO_PARAMS)
+        tangent = jax.tree.map(project_tangent, params, gradients)
+        velocity = jax.tree.map(
+            lambda x, m, t: decay * project_tangent(x, m) + t, params, state.velocity, tangent
+        )
+        step = jax.tree.map(lambda t, m: t + decay * m, tangent, velocity) if nesterov else velocity
+        return step, MomentumState(velocity)
+
+    return optax.GradientTransformation(init, update)
+
+
+def retraction() -> optax.GradientTransformation:
+    """Turns steps T in the tangent space into updates to be added, R_X(T) − X. Last in a chain.
+
+    Returns:
+        A stateless transformation whose `update` needs `params`, the present points.
+    """
+
+    def update(steps: PyTree, params: PyTree | None = None) -> PyTree:
+        if params is None:
+            raise UserError(_NO_PARAMS)
+        return jax.tree.map(lambda x, t: retract(x, t) - x, params, steps)
+
+    return optax.stateless(update)
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent on the manifold: `momentum`, the learning rate, `retraction`.
+
+    Args:
+        learning_rate: a number or a schedule of optax.
+        momentum: decay of the velocity, in [0, 1).
+        nesterov: look ahead along the velocity.
+
+    Returns:
+        A transformation whose `update` needs `params`, the present points.
+    """
+    return optax.chain(
+        _momentum(momentum, nesterov), optax.scale_by_learning_rate(learning_rate), retraction()
+    )
+
+
+_momentum = momentum  # `sgd` names its argument as optax.sgd does
+
+
+@jax.custom_jvp
+def _qf(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
+    """The Q factor of `a` whose R has a positive diagonal.
+
+    CholeskyQR2 where it is safe for every matrix of the batch, as it always is near the manifold: matrix products, where
+    Householder QR of small matrices is slow on GPUs (Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2
+    algorithm").
+    """
+    q, safe = _cholesky_qr2(a)
+    return lax.cond(jnp.all(safe), lambda: q, lambda: _householder(a))
+
+
+@_qf.defjvp
+def _qf_jvp(primals, tangents):
+    """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹ with ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al. 2008, example 8.1.5)."""
+    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite, and a `cond`
+    # that `vmap` has turned into a `select` would make a NaN of it.
+    (a,), (da,) = primals, tangents
+    q = _qf(a)
+    r = jnp.triu(_matmul(_transpose(q), a))
+    scaled = _solve(r, da)
+    coefficients = _matmul(_transpose(q), scaled)
+    lower = jnp.tril(coefficients, -1)
+    return q, scaled + _matmul(q, lower - _transpose(lower) - coefficients)
+
+
+def _cholesky_qr2(
+    a: Float[Array, "*batch n p"],
+) -> tuple[Float[Array, "*batch n p"], Bool[Array, "*batch"]]:
+    """Q, and whether to trust it: by how nearly orthonormal the first pass is, which the second needs anyway."""
+    first = _solve(_cholesky(_gram(a)), a)
+    gram = _gram(first)
+    residual = jnp.abs(gram - jnp.eye(gram.shape[-1], dtype=gram.dtype)).sum(-1).max(-1)
+    return _solve(_cholesky(gram), first), residual < _FIRST_PASS_RESIDUAL
+
+
+def _householder(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
+    q, r = jnp.linalg.qr(a)
+    return q * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1)[..., None, :].astype(q.dtype)
+
+
+def _gram(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch p p"]:
+    return _matmul(_transpose(a), a)
+
+
+def _cholesky(a: Float[Array, "*batch p p"]) -> Float[Array, "*batch p p"]:
+    return jnp.linalg.cholesky(a, upper=True, symmetrize_input=False)
+
+
+def _solve(r: Float[Array, "*batch p p"], b: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
+    """B R⁻¹ for an upper triangular R."""
+    return lax.linalg.triangular_solve(r, b, left_side=False, lower=False)
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    # GPUs and TPUs round the factors of a float32 product to fewer digits unless told not to; points would drift off.
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _transpose(a: Array) -> Array:
+    return jnp.swapaxes(a, -1, -2)
+
+
+def _check(x: Array, vector: Array) -> None:
+    _check_shape(jnp.shape(x))
+    if jnp.shape(x) != jnp.shape(vector):
+        raise UserError(
+            f"A point of shape {jnp.shape(x)} needs a vector of that shape, not {jnp.shape(vector)}."
+        )
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) < 2 or shape[-2] < shape[-1] or shape[-1] < 1:
+        raise UserError(
+            f"A point on the Stiefel manifold has shape [..., n, p] with n >= p >= 1, not {shape}."
+        )
