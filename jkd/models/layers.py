@@ -1,0 +1,82 @@
+"""The layers that the families share, with the arithmetic and the initial values of their PyTorch originals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jkd.models.base import Outputs
+
+# He et al. 2015 (fan-out form): a normal distribution of variance 2 / (kernel area * output channels).
+HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# What a PyTorch linear layer starts with: uniform in +-1/sqrt(inputs).
+TORCH_LINEAR = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def conv(
+    features: int, kernel: int, name: str, dtype: DTypeLike, stride: int = 1, bias: bool = False
+) -> nn.Conv:
+    """Returns a square convolution padded by `kernel // 2` on every side ("SAME" is not, where it strides)."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2,
+        use_bias=bias,
+        kernel_init=HE_FAN_OUT,
+        dtype=dtype,
+        name=name,
+    )
+
+
+class BatchNorm(nn.BatchNorm):
+    """Flax's batch norm with PyTorch's constants and running variance.
+
+    PyTorch normalises a batch by its biased variance but averages the unbiased one, n/(n-1) times as large
+    where a channel has n values in the batch. Flax averages the biased one.
+    """
+
+    momentum: float = 0.9  # of the running average; what PyTorch calls momentum is the complement, 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
+    ) -> Any:
+        """Normalises each channel of `x` by the batch's statistics or the running ones."""
+        old = self.get_variable("batch_stats", "var", default=None)
+        y = super().__call__(x, use_running_average, mask=mask)
+        new = self.get_variable("batch_stats", "var")
+        if new is not old and not self.is_initializing():
+            values = x.size // x.shape[-1]
+            self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / max(values - 1, 1))
+        return y
+
+
+def outputs(
+    features: Sequence[Float[Array, "batch height width channels"]],
+    last: Float[Array, "batch height width channels"],
+    classifier: nn.Dense,
+) -> Outputs:
+    """Returns a network's outputs from its maps and from the `last` one, which is pooled and classified."""
+    embedding = jnp.mean(_float32(last), axis=(1, 2))
+    return Outputs(_float32(classifier(embedding)), tuple(map(_float32, features)), embedding)
+
+
+def _float32(x: Array) -> Array:
+    # Losses take norms, Gram matrices and softmaxes of these: too much for bfloat16. float64 is kept.
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def uniform_bias(inputs: int) -> Any:
+    """Returns the initializer of the bias of a PyTorch linear layer of so many inputs."""
+
+    def init(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+        bound = inputs**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
