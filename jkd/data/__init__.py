@@ -1,0 +1,7 @@
+"""Images: where they come from, how they are split and drawn, how they are augmented (`augment`)."""
+
+from jkd.data.dataset import Dataset
+from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
+from jkd.data.sources import check, load
+
+__all__ = ["Dataset", "batches", "check", "epoch_indices", "held_out_indices", "load", "stratified_split"]

@@ -1,0 +1,72 @@
+"""Augmentation and standardisation of image batches, inside the compiled step.
+
+Images stay uint8 until they are standardised, so that a data set takes a quarter of the memory it would take
+as float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+
+def augment(
+    key: PRNGKeyArray,
+    images: UInt8[Array, "batch height width channels"],
+    *,
+    crop_padding: int,
+    flip: bool,
+) -> UInt8[Array, "batch height width channels"]:
+    """Crops each image at random out of its zero-padded self and mirrors every other one, at random too.
+
+    The CIFAR recipe (He et al. 2016, "Deep residual learning for image recognition", section 4.2) is
+    `crop_padding=4, flip=True`. What happens to an image depends on the key and on its place in the batch
+    alone, not on how the batch is spread over devices.
+
+    Args:
+        key: One key for the whole batch.
+        images: The images, 0 to 255.
+        crop_padding: Width of the border of zeros, in pixels; shifts are uniform over [-crop_padding,
+            crop_padding], each axis by itself. 0 switches cropping off.
+        flip: Whether images are mirrored.
+
+    Returns:
+        Images of the same shape.
+    """
+    batch, height, width, _ = images.shape
+    shift_key, flip_key = jax.random.split(key)
+    rows = jnp.broadcast_to(jnp.arange(height), (batch, height))
+    columns = jnp.broadcast_to(jnp.arange(width), (batch, width))
+    if flip:
+        mirrored = jax.random.bernoulli(flip_key, shape=(batch, 1))
+        columns = jnp.where(mirrored, width - 1 - columns, columns)
+    if crop_padding:
+        shifts = jax.random.randint(shift_key, (batch, 2), -crop_padding, crop_padding + 1)
+        rows, columns = rows + shifts[:, :1], columns + shifts[:, 1:]
+
+    def gather(image: Array, rows: Array, columns: Array) -> Array:
+        # Reading zeros outside of the image is the zero padding; no padded copy is made.
+        return image.at[rows[:, None], columns].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+    return jax.vmap(gather)(images, rows, columns)
+
+
+def standardise(
+    images: UInt8[Array, "*batch height width channels"],
+    mean: Float[Array, " channels"],
+    std: Float[Array, " channels"],
+    dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "*batch height width channels"]:
+    """Scales images to [0, 1], subtracts the mean and divides by the standard deviation of each channel.
+
+    Args:
+        images: The images, 0 to 255.
+        mean: Mean of each channel, in units of [0, 1].
+        std: Standard deviation of each channel, in the same units.
+        dtype: Type of the result; the arithmetic is in float32.
+
+    Returns:
+        The standardised images.
+    """
+    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    return ((images.astype(jnp.float32) / 255 - mean) / std).astype(dtype)

@@ -1,0 +1,156 @@
+"""A data set in memory, and the checks that every source of images shares."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from jkd.errors import UserError
+
+Channels = tuple[float, float, float]
+
+# Published per-channel means and standard deviations of the training images, as the recipes compared with use
+# them.
+_PUBLISHED = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+
+# A mirrored digit or letter is another one, or none. Clothes may be mirrored.
+_WRITTEN = ("digits", "mnist", "svhn", "omniglot", "cmaterdb")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test images with labels, and what is known about how to feed them to a network.
+
+    Attributes:
+        name: The specification it was loaded from, such as `cifar100` or `npz:PATH`.
+        train_images: Training images, 0 to 255.
+        train_labels: Their classes, 0 to `num_classes - 1`.
+        test_images: Test images, of the same size.
+        test_labels: Their classes.
+        num_classes: Number of classes.
+        class_names: Their names in the order of the labels, where known.
+        mean: Mean of each channel, in units of [0, 1]: the published constants for `cifar10` and `cifar100`,
+            else of the training images.
+        std: Standard deviation of each channel, likewise.
+        flip: Whether mirroring keeps an image's class, as far as can be told from the name: not for digits
+            and letters.
+        padding: Padding of the random crop in pixels: one eighth of the image's size, which is the CIFAR
+            recipe's 4 for 32.
+    """
+
+    name: str
+    train_images: UInt8[np.ndarray, "train height width 3"]
+    train_labels: Int32[np.ndarray, " train"]
+    test_images: UInt8[np.ndarray, "test height width 3"]
+    test_labels: Int32[np.ndarray, " test"]
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    mean: Channels
+    std: Channels
+    flip: bool
+    padding: int
+
+
+def assemble(
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    class_names: tuple[str, ...] | None = None,
+    num_classes: int | None = None,
+) -> Dataset:
+    """Checks labels and fills in what follows from the images.
+
+    Args:
+        name: The specification, which begins the message of every error.
+        train: Training images (uint8, `[N, H, W, 3]`) and labels (integers, `[N]`).
+        test: Test images of the same size, and labels.
+        class_names: Names of the classes, where known.
+        num_classes: Number of classes where the source declares it. Otherwise it is taken from the training
+            labels, and each class must then have a training example.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: A part is empty, sizes differ, or a label is negative, too great, or not among the training
+            labels.
+    """
+    (train_images, train_labels), (test_images, test_labels) = train, test
+    for part, labels in (("training", train_labels), ("test", test_labels)):
+        if len(labels) == 0:
+            raise UserError(f"{name}: there are no {part} images; at least one is needed")
+        if labels.min() < 0:
+            raise UserError(
+                f"{name}: {part} label {labels.min()} of image {labels.argmin()} is negative; "
+                "labels count from 0"
+            )
+    if train_images.shape[1:] != test_images.shape[1:]:
+        sizes = [f"{height}x{width}" for _, height, width, _ in (train_images.shape, test_images.shape)]
+        raise UserError(
+            f"{name}: training images are {sizes[0]} and test images {sizes[1]}; give --image-size=N"
+        )
+    present = np.unique(train_labels)
+    if num_classes is None:
+        num_classes = int(present[-1]) + 1
+        missing = np.setdiff1d(np.arange(num_classes), present)
+        if len(missing):
+            raise UserError(
+                f"{name}: training labels go up to {present[-1]} but none is {missing[0]}; "
+                "classes must be numbered from 0 without gaps"
+            )
+    elif present[-1] >= num_classes:
+        raise UserError(
+            f"{name}: training label {present[-1]} is out of range; there are {num_classes} classes"
+        )
+    unseen = np.flatnonzero(~np.isin(test_labels, present))
+    if len(unseen):
+        raise UserError(
+            f"{name}: test label {test_labels[unseen[0]]} of image {unseen[0]} is not among "
+            f"the training labels ({present[0]} to {present[-1]})"
+        )
+    if num_classes < 2:
+        raise UserError(f"{name}: there is one class; at least two are needed")
+    mean, std = _PUBLISHED.get(name) or _channel_statistics(train_images)
+    size = min(train_images.shape[1:3])
+    return Dataset(
+        name=name,
+        train_images=train_images,
+        train_labels=train_labels.astype(np.int32),
+        test_images=test_images,
+        test_labels=test_labels.astype(np.int32),
+        num_classes=num_classes,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        flip=not _is_written(name),
+        padding=max(1, round(size / 8)),
+    )
+
+
+def _is_written(name: str) -> bool:
+    # Of a path only the last part speaks of the images.
+    name = name.rpartition("/")[2] if name.startswith(("npz:", "folder:")) else name
+    return any(word in name.lower() for word in _WRITTEN) and "fashion" not in name.lower()
+
+
+def _channel_statistics(images: np.ndarray) -> tuple[Channels, Channels]:
+    # In pieces: float64 copies of a large data set would take eight times its memory.
+    total, squares = np.zeros(3), np.zeros(3)
+    for start in range(0, len(images), 1024):
+        piece = images[start : start + 1024].astype(np.float64) / 255
+        total += piece.sum((0, 1, 2))
+        squares += np.square(piece).sum((0, 1, 2))
+    pixels = images[..., 0].size
+    mean = total / pixels
+    deviation = np.sqrt(np.maximum(squares / pixels - np.square(mean), 0))
+    # A channel that is the same everywhere tells nothing; it must not divide by zero.
+    deviation = np.maximum(deviation, 1 / 255)
+    return _channels(mean), _channels(deviation)
+
+
+def _channels(values: np.ndarray) -> Channels:
+    red, green, blue = map(float, values)
+    return red, green, blue

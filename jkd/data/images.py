@@ -1,0 +1,46 @@
+"""Images of any size and number of channels made alike."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from jkd.errors import UserError
+
+
+def resize(image: Image.Image, size: int) -> Image.Image:
+    """Scales an image (bicubic) to cover `size` x `size` pixels and crops what stands over."""
+    if image.size == (size, size):
+        return image
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def three_channels(
+    images: UInt8[np.ndarray, "*any"], where: str, image_size: int | None = None
+) -> UInt8[np.ndarray, "examples height width 3"]:
+    """Brings an array of images to NHWC with three channels, and to `image_size` if given.
+
+    Args:
+        images: `[N, H, W]`, `[N, H, W, 1]` or `[N, H, W, 3]`, 0 to 255. Grey images get their one channel
+            three times.
+        where: What begins an error's message: the file and the array.
+        image_size: Height and width of the result; None keeps them.
+
+    Returns:
+        The images.
+
+    Raises:
+        UserError: Another shape or type.
+    """
+    grey = images.ndim == 3
+    if not (grey or (images.ndim == 4 and images.shape[-1] in (1, 3))) or 0 in images.shape[1:]:
+        raise UserError(
+            f"{where} has shape {images.shape}; images must be [N, H, W], [N, H, W, 1] or [N, H, W, 3]"
+        )
+    if images.dtype != np.uint8:
+        raise UserError(f"{where} has type {images.dtype}; images must be uint8, 0 to 255")
+    images = images[..., None] if grey else images
+    if images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    if image_size is None or images.shape[1:3] == (image_size, image_size) or len(images) == 0:
+        return np.ascontiguousarray(images)
+    return np.stack([np.asarray(resize(Image.fromarray(image), image_size)) for image in images])

@@ -1,0 +1,63 @@
+"""From a specification, as `--dataset=` takes it, to a data set."""
+
+from pathlib import Path
+
+from jkd.data import digits, npz
+from jkd.data.dataset import Dataset
+from jkd.errors import UserError
+
+
+def check(
+    spec: str,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    cache_dir: str | None = None,
+) -> None:
+    """Checks cheaply, before any work, that `load` with the same arguments has something to load.
+
+    Args:
+        spec: As for `load`.
+        data_dir: As for `load`.
+        image_size: As for `load`.
+        cache_dir: As for `load`.
+
+    Raises:
+        UserError: An unknown name, a missing file, an image size that is not positive.
+    """
+    if image_size is not None and image_size < 1:
+        raise UserError(f"--image-size={image_size} is not possible; it must be 1 or more")
+    kind, _, path = spec.partition(":")
+    if spec == "digits":
+        return
+    if kind == "npz":
+        npz.check(Path(path).expanduser())
+    else:
+        raise UserError(f"unknown data set '{spec}'")
+
+
+def load(
+    spec: str = "digits",
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    cache_dir: str | None = None,
+) -> Dataset:
+    """Loads a data set into memory.
+
+    Args:
+        spec: `digits`, the name of a data set of tensorflow-datasets, `npz:PATH` or `folder:PATH`.
+        data_dir: Where tensorflow-datasets keeps its data; None is its own default.
+        image_size: Height and width to scale and crop images to; None keeps the size they have.
+        cache_dir: Where decoded images of tensorflow-datasets are kept; None is `$XDG_CACHE_HOME/jkd` or
+            `~/.cache/jkd`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: The specification or what it points at is not usable.
+    """
+    check(spec, data_dir, image_size, cache_dir)
+    _, _, path = spec.partition(":")
+    if spec == "digits":
+        return digits.load(image_size)
+    return npz.load(Path(path).expanduser(), image_size)
