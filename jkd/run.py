@@ -1,0 +1,268 @@
+"""A run's folder: what defines the run, what happened in it, and the checkpoints it can be taken up from.
+
+```
+config.json      what defines the run; the folder belongs to this configuration
+sessions.jsonl   one line per start: command, versions, commit, devices
+metrics.jsonl    one record per line, as logged
+tensorboard/     the same records as TensorBoard events
+checkpoints/     the newest complete checkpoints (orbax)
+summary.json     written once, when the run is finished
+lock             held by the process that writes the folder
+```
+
+Whatever moment a process is killed at, the folder reopens at its newest complete checkpoint: files are
+replaced by an atomic rename or grow by whole lines, and a torn last line is dropped.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from jkd import checkpoints, files
+from jkd.checkpoints import differences
+from jkd.errors import UserError
+from jkd.provenance import session
+
+Record = dict[str, Any]
+"""What is logged at a step: numbers, lists of numbers (one per teacher) and strings, by name."""
+
+
+class Contents(NamedTuple):
+    """What a run's folder says: its configuration, its records so far, and its summary if it is finished."""
+
+    config: dict[str, Any]
+    records: list[Record]
+    summary: dict[str, Any] | None
+
+
+def read(workdir: str | os.PathLike[str]) -> Contents:
+    """Reads a run's folder, finished or not, without opening it for writing.
+
+    Raises:
+        UserError: `workdir` is not a run's folder, or a file in it is damaged.
+    """
+    folder = Path(workdir)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a run's folder: it has no config.json")
+    summary = folder / "summary.json"
+    return Contents(
+        files.read_json(folder / "config.json"),
+        files.read_lines(folder / "metrics.jsonl"),
+        files.read_json(summary) if summary.exists() else None,
+    )
+
+
+def restore_item(workdir: str | os.PathLike[str], name: str, abstract: PyTree) -> PyTree:
+    """Reads one item of the newest complete checkpoint in a run's folder, such as the student of another run.
+
+    Args:
+        workdir: The run's folder; it is not changed, and may be in use by another process.
+        name: The item's name, a key of the state that was saved.
+        abstract: The item as arrays or `jax.ShapeDtypeStruct`s. Each array is placed by the sharding it has
+            there, or else on the first device, however it was placed when it was saved.
+
+    Raises:
+        UserError: No checkpoint is complete, it lacks the item, or the item has other entries or shapes.
+    """
+    folder = Path(workdir) / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(
+            f"{workdir} has no checkpoint: it is not a run's folder, or its run has not saved yet"
+        )
+    with checkpoints.open_to_read(folder) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise UserError(f"{workdir} has no complete checkpoint yet")
+        return checkpoints.restore(manager, step, {name: abstract})[name]
+
+
+class Run:
+    """A run's folder, open for writing by this process alone. Use it as a context manager, or `close` it."""
+
+    def __init__(self, workdir: Path, lock: int):
+        """Use `Run.open`."""
+        self.workdir = workdir
+        self._lock = lock
+        self._metrics = workdir / "metrics.jsonl"
+
+    @classmethod
+    def open(cls, workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> Self:
+        """Makes a run's folder, or reopens that of the same configuration.
+
+        Args:
+            workdir: The folder; it and its parents are made where missing.
+            config: Everything that defines the run, as nested dictionaries of what JSON can hold.
+
+        Raises:
+            UserError: The folder cannot be written, is in use by another process, holds something else, or
+                belongs to another configuration (the differences are listed).
+        """
+        folder = Path(workdir)
+        here = files.plain(config)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A process killed at its start leaves these two behind, and no config.json.
+            found = {entry.name for entry in folder.iterdir()} - {"lock", "config.json.tmp"}
+            if found and "config.json" not in found:
+                raise UserError(
+                    f"{folder} holds {min(found)} but no config.json, so it is no run's folder: "
+                    "give another --workdir"
+                )
+            lock = _lock(folder)
+            try:
+                for lines in ("sessions.jsonl", "metrics.jsonl"):
+                    files.drop_torn_line(folder / lines)
+                if (folder / "config.json").exists():
+                    _check_same(folder, files.read_json(folder / "config.json"), here)
+                else:
+                    files.write_json(folder / "config.json", here)
+                files.append_line(folder / "sessions.jsonl", session())
+            except BaseException:
+                os.close(lock)
+                raise
+        except OSError as error:
+            raise UserError(
+                f"cannot write the run's folder {folder} ({error.strerror}): give another --workdir"
+            ) from error
+        return cls(folder, lock)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records so far, in the order they were logged."""
+        return files.read_lines(self._metrics)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What `finish` was given, or None while the run is not finished."""
+        return read(self.workdir).summary
+
+    def log(self, step: int, record: Mapping[str, Any]) -> None:
+        """Appends `{"step": step, **record}` to `metrics.jsonl` and its numbers to the TensorBoard events.
+
+        Log the record of a step before saving that step: resuming keeps the records up to the checkpoint.
+
+        Args:
+            step: The number of training steps done.
+            record: Scalars, vectors (one number per teacher; TensorBoard gets `name/0`, ...) and strings.
+        """
+        line = files.plain({"step": step, **record})
+        # The events first: what is too much in them is purged on resuming, what is missing stays missing.
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(line)]
+        self._events.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self._events.flush()
+        files.append_line(self._metrics, line)
+
+    def save(self, step: int, state: Mapping[str, PyTree]) -> None:
+        """Saves a checkpoint in the background; the arrays may be donated as soon as this returns.
+
+        Args:
+            step: The number of training steps done. A step that is already saved is not saved again.
+            state: Named items, each a pytree of arrays; `restore_item` reads one of them alone.
+        """
+        checkpoints.save(self._checkpoints, step, state)
+
+    def restore(self, abstract: Mapping[str, PyTree]) -> tuple[int, dict[str, PyTree]] | None:
+        """Goes back to the newest complete checkpoint; the records after it are dropped, in TensorBoard too.
+
+        Args:
+            abstract: The items that were saved, as arrays or `jax.ShapeDtypeStruct`s. Each array is placed by
+                the sharding it has there, or else on the first device, however it was placed when saved.
+
+        Returns:
+            The step and the state, or None if there is no checkpoint and the run starts from the beginning.
+
+        Raises:
+            UserError: The checkpoint has other items, entries or shapes.
+        """
+        step = self._checkpoints.latest_step()
+        restored = None if step is None else (step, checkpoints.restore(self._checkpoints, step, abstract))
+        last = -1 if step is None else step
+        files.write_lines(self._metrics, [record for record in self.records if record["step"] <= last])
+        # TensorBoard drops what a process that was killed had logged at this step and after it.
+        start = SessionLog(status=SessionLog.START)
+        self._events.add_event(Event(wall_time=time.time(), step=last + 1, session_log=start))
+        return restored
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Waits for the checkpoints and marks the run as finished by writing `summary.json`."""
+        self._checkpoints.wait_until_finished()
+        files.write_json(self.workdir / "summary.json", files.plain(summary))
+
+    def close(self) -> None:
+        """Waits for the checkpoints and gives the folder free. A second call does nothing."""
+        if self._lock < 0:
+            return
+        try:
+            for name in {"_checkpoints", "_events"} & vars(self).keys():
+                getattr(self, name).close()
+        finally:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _checkpoints(self) -> ocp.CheckpointManager:
+        return checkpoints.open_to_write(self.workdir / "checkpoints")
+
+    @cached_property
+    def _events(self) -> EventFileWriter:
+        return EventFileWriter(str(self.workdir / "tensorboard"))
+
+
+def _lock(folder: Path) -> int:
+    """Takes the folder for this process; the system gives it free when the process ends, however it ends."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(
+            f"{folder} is in use by another process: wait for it, or give another --workdir"
+        ) from None
+    return descriptor
+
+
+def _check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    different = differences(_flat(there), _flat(here))
+    if different:
+        raise UserError(
+            f"{folder} belongs to another configuration ({'; '.join(different)}): give another --workdir"
+        )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _scalars(record: Record) -> list[tuple[str, float]]:
+    scalars = []
+    for name, value in record.items():
+        if isinstance(value, list):
+            scalars += [(f"{name}/{index}", float(entry)) for index, entry in enumerate(value)]
+        elif isinstance(value, int | float):
+            scalars.append((name, float(value)))
+    return scalars
