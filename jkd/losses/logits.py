@@ -1,0 +1,72 @@
+"""Losses between the logits of a student and of a teacher."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+def kd(
+    student_logits: Float[Array, "batch classes"],
+    teacher_logits: Float[Array, "batch classes"],
+    temperature: float | Float[Array, ""],
+) -> Float[Array, " batch"]:
+    """Knowledge distillation: T² · KL(softmax(t/T) ‖ softmax(s/T)).
+
+    The factor T² keeps the size of the gradient independent of the temperature. Finite, with its gradient, for any finite logits.
+
+    Args:
+      student_logits: s.
+      teacher_logits: t; no gradient flows into them.
+      temperature: T > 0; may be traced, to follow a schedule.
+
+    Returns:
+      The loss of each example in nats, at least zero up to rounding, and zero where s and t are equal.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, section 2.
+    """
+    log_student = jax.nn.log_softmax(student_logits / temperature)
+    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
+    return temperature**2 * optax.losses.kl_divergence_with_log_targets(log_student, log_teacher)
+
+
+def decoupled_kd(
+    student_logits: Float[Array, "batch classes"],
+    teacher_logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    temperature: float | Float[Array, ""],
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Decoupled knowledge distillation: `kd` taken apart into its target-class and its non-target-class part.
+
+    With p the probability that the teacher gives the label at temperature T, `kd` is target + (1 − p) · nontarget.
+    DKD's loss is α · target + β · nontarget.
+
+    Args:
+      student_logits: s.
+      teacher_logits: t; no gradient flows into them.
+      labels: y, in [0, classes).
+      temperature: T > 0; may be traced, to follow a schedule.
+
+    Returns:
+      target: TCKD, T² · KL of the two-way distributions (label, rest), per example in nats.
+      nontarget: NCKD, T² · KL of the distributions among the other classes, per example in nats.
+
+    Source: Zhao et al., "Decoupled knowledge distillation", CVPR 2022, equations 2 to 7.
+    """
+    student_two, student_others = _decouple(student_logits / temperature, labels)
+    teacher_two, teacher_others = _decouple(teacher_logits / temperature, labels)
+    factor = temperature**2
+    return factor * kd(student_two, teacher_two, 1.0), factor * kd(student_others, teacher_others, 1.0)
+
+
+def _decouple(
+    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+) -> tuple[Float[Array, "batch 2"], Float[Array, "batch classes-1"]]:
+    """Splits the logits into those of (label, rest) and those of the classes other than the label."""
+    labels = labels[:, None]
+    target = jnp.take_along_axis(logits, labels, axis=1)
+    # Leaving the label's column out, instead of masking it with a large number, is exact for logits of any size.
+    before = jnp.arange(logits.shape[1] - 1) < labels
+    others = jnp.where(before, logits[:, :-1], logits[:, 1:])
+    rest = jax.nn.logsumexp(others, axis=1, keepdims=True)
+    return jnp.concatenate([target, rest], axis=1), others
