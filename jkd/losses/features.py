@@ -1,4 +1,7 @@
-"""Losses between feature maps (NHWC), per example; of two maps of different size the larger is average-pooled to the smaller."""
+"""Losses between feature maps (NHWC), per example.
+
+Of two maps of different size the larger is average-pooled to the smaller.
+"""
 
 import chex
 import jax
@@ -13,8 +16,9 @@ def match_size(
 ) -> tuple[Float[Array, "batch height width channels_a"], Float[Array, "batch height width channels_b"]]:
     """Average-pools the larger of two maps to the smaller's height and width; the channels may differ.
 
-    Cell i of n holds the mean of the positions from ⌊i·N/n⌋ to ⌈(i+1)·N/n⌉ − 1 of N, as in PyTorch's `adaptive_avg_pool2d`; where the
-    sizes divide, the cells do not overlap and the map's mean is kept. Where one map is higher and the other wider, both are pooled.
+    Cell i of n holds the mean of the positions from ⌊i·N/n⌋ to ⌈(i+1)·N/n⌉ − 1 of N, as in PyTorch's
+    `adaptive_avg_pool2d`; where the sizes divide, the cells do not overlap and the map's mean is kept. Where one
+    map is higher and the other wider, both are pooled.
     """
     height, width = min(a.shape[1], b.shape[1]), min(a.shape[2], b.shape[2])
     return _average_pool(a, height, width), _average_pool(b, height, width)
@@ -25,8 +29,8 @@ def mse(
 ) -> Float[Array, " batch"]:
     """Mean squared error over positions and channels, the hint of FitNets.
 
-    Source: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3; the mean instead of the halved sum as in CA-MKD
-    and MMKD.
+    Source: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3; the mean in place of the
+    halved sum, as in the published code of CA-MKD and MMKD.
 
     Raises:
       AssertionError: the channels differ.
@@ -40,18 +44,22 @@ def orthogonal_alignment(
     student_map: Float[Array, "batch height_s width_s channels"],
     projected_teacher_map: Float[Array, "batch height_t width_t channels"],
 ) -> Float[Array, " batch"]:
-    """Squared distance of channel-normalised features, averaged over positions: in [0, 4], whatever the scale of either map.
+    """Squared distance of channel-normalised features, averaged over positions; in [0, 4].
+
+    It does not depend on the scale of either map.
 
     Args:
       student_map: F_s.
-      projected_teacher_map: F_k P_k, the teacher's map carried into the student's channels by an orthonormal projection.
+      projected_teacher_map: F_k P_k, the teacher's map carried into the student's channels by an
+        orthonormal projection.
 
     Returns:
-      The mean over positions of ‖F_s/‖F_s‖ − F_k P_k/‖F_k P_k‖‖², norms over channels. A position at which a map is zero has no
-      direction there and passes no gradient to that map.
+      The mean over positions of ‖F_s/‖F_s‖ − F_k P_k/‖F_k P_k‖‖², norms over channels. Where a map is zero it has no
+      direction: the zero vector stands for it, and it gets no gradient there.
 
-    Source: ours. BOMD (Gong and Wen, Electronics 13(16):3345, 2024) names the alignment without its formula; directions are compared
-    because an orthonormal projection keeps them, and not the scale of the student's features.
+    Source: ours. The abstract of BOMD (Gong and Wen, Electronics 13(16):3345, 2024) names an alignment loss without
+    its formula; directions are compared because an orthonormal projection does not bring the teacher's features to
+    the scale of the student's.
 
     Raises:
       AssertionError: the channels differ.
@@ -65,17 +73,19 @@ def orthogonal_alignment(
 def attention(
     a: Float[Array, "batch height_a width_a channels_a"], b: Float[Array, "batch height_b width_b channels_b"]
 ) -> Float[Array, " batch"]:
-    """Attention transfer: mean squared difference of the normalised maps of the channels' mean squares; the channels may differ.
+    """Attention transfer: mean squared difference of the two maps of where the network looks.
 
-    Source: Zagoruyko and Komodakis, "Paying more attention to attention", ICLR 2017, equation 2 with p = 2. The square of the distance,
-    divided by the number of positions, is that of the authors' published code and of RepDistiller.
+    Such a map holds the channels' mean square at each position and has norm one; the numbers of channels may differ.
+
+    Source: Zagoruyko and Komodakis, "Paying more attention to attention", ICLR 2017, equation 2 with
+    p = 2; squared and divided by the number of positions as in RepDistiller.
     """
     a, b = match_size(a, b)
     return jnp.mean((_attention_map(a) - _attention_map(b)) ** 2, axis=-1)
 
 
 def unit_vectors(x: Float[Array, "... channels"]) -> Float[Array, "... channels"]:
-    """Divides vectors along the last axis by their Euclidean norm; one shorter than 1e-12 becomes zero, with zero gradient."""
+    """Divides each vector along the last axis by its norm; one shorter than 1e-12 becomes zero, with zero gradient."""
     squared_norm = jnp.sum(x**2, axis=-1, keepdims=True)
     has_direction = squared_norm > 1e-24
     return jnp.where(has_direction, x / jnp.sqrt(jnp.where(has_direction, squared_norm, 1.0)), 0.0)
@@ -92,7 +102,7 @@ def _average_pool(
     if (height_in, width_in) == (height, width):
         return x
     if height_in % height == 0 and width_in % width == 0:
-        # Six to ten times faster than the matrix products below (CPU), and the gradient 25 times faster than a reduce_window's.
+        # On the CPU six times as fast as the matrix products, and its gradient up to 25 times as fast as reduce_window's.
         cells = x.reshape(batch, height, height_in // height, width, width_in // width, channels)
         return cells.mean(axis=(2, 4))
     rows, columns = _pooling_matrix(height_in, height), _pooling_matrix(width_in, width)
