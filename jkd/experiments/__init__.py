@@ -1,0 +1,1 @@
+"""Command lines: `python -m jkd.experiments.<method>`. They parse and call, nothing else."""

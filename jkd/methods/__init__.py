@@ -1,0 +1,32 @@
+"""The methods by name. A new one is one file and one line here."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jkd.errors import UserError, nearest
+from jkd.flags import check
+from jkd.methods.aver import aver
+from jkd.methods.base import Batch, Loss, Memory, Method, UpperLevel, Variables
+from jkd.methods.bomd import bomd
+from jkd.methods.scratch import scratch
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "aver": aver,
+    "bomd": bomd,
+    "scratch": scratch,
+}
+
+
+def create(name: str, **hyperparameters: Any) -> Method:
+    """Returns the method `name` with its hyperparameters.
+
+    Raises:
+        UserError: for an unknown method or hyperparameter, or a value out of its range.
+    """
+    if name not in METHODS:
+        raise UserError(f"unknown method '{name}'{nearest(name, METHODS)}; there are {', '.join(METHODS)}")
+    check(METHODS[name], hyperparameters)
+    return METHODS[name](**hyperparameters)
+
+
+__all__ = ["METHODS", "Batch", "Loss", "Memory", "Method", "UpperLevel", "Variables", "create"]

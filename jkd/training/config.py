@@ -1,0 +1,129 @@
+"""What defines a run: settings with their defaults, and the recipe they stand for."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+import optax
+
+from jkd.flags import Flag, check
+
+# RepDistiller's recipe, shared by MMKD, CA-MKD and DE-MKD: 240 epochs, the rate ×0.1 at 150, 180 and 210.
+PAPER_EPOCHS = 240
+DIGITS_EPOCHS = 20  # ours: enough for 98 % on the digits, in seconds
+DECAYS = (0.625, 0.75, 0.875)
+LEARNING_RATE = 0.05
+# The same recipe's exception for networks that do not train at 0.05.
+SLOW_LEARNING_RATE = 0.01
+SLOW_FAMILIES = ("mobilenet", "shufflenet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images, and how they are augmented."""
+
+    dataset: Annotated[
+        str,
+        Flag("digits, a tensorflow-datasets name (cifar10, cifar100, ...), npz:PATH or folder:PATH"),
+    ] = "digits"
+    data_dir: Annotated[
+        str | None,
+        Flag("where tensorflow-datasets keeps its data", default="its own default"),
+    ] = None
+    image_size: Annotated[
+        int | None, Flag("resize all images to N×N pixels", at_least=1, default="as they are")
+    ] = None
+    crop: Annotated[bool, Flag("pad and crop at random")] = True
+    flip: Annotated[bool | None, Flag("flip at random", default="yes, but no for digits")] = None
+    standardise: Annotated[bool, Flag("subtract the channel means, divide by the deviations")] = True
+    held_out: Annotated[
+        float, Flag("fraction of the training images kept for the upper level", above=0, below=1)
+    ] = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Teachers and students share it."""
+
+    epochs: Annotated[
+        int | None,
+        Flag("passes over the training images", at_least=1, default=f"{PAPER_EPOCHS}; digits {DIGITS_EPOCHS}"),
+    ] = None
+    batch_size: Annotated[int, Flag("examples in a batch, over all devices", at_least=1)] = 64
+    learning_rate: Annotated[
+        float | None,
+        Flag(
+            "SGD's rate at the start, ×0.1 at 5/8, 6/8 and 7/8 of the steps",
+            above=0,
+            default=f"{LEARNING_RATE}; {SLOW_LEARNING_RATE} for mobilenets and shufflenets",
+        ),
+    ] = None
+    momentum: Annotated[float, Flag("SGD's momentum", at_least=0, below=1)] = 0.9
+    nesterov: Annotated[bool, Flag("Nesterov's form of the momentum")] = True
+    weight_decay: Annotated[float, Flag("L2 coefficient, on every parameter", at_least=0)] = 5e-4
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], Flag("type the networks compute in; parameters stay float32")
+    ] = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Teachers:
+    """Who teaches."""
+
+    teachers: Annotated[
+        tuple[str, ...], Flag("architectures, each ARCH (trained first if not found) or ARCH@PATH")
+    ] = ("resnet14", "resnet14", "wrn_16_1")
+    teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"
+    teacher_epochs: Annotated[
+        int | None, Flag("epochs of teachers trained here", at_least=1, default="as --epochs")
+    ] = None
+    teacher_seed: Annotated[
+        int, Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0)
+    ] = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """Who learns."""
+
+    student: Annotated[str, Flag("the student's architecture")] = "resnet8"
+    seed: Annotated[int, Flag("of initialisation, order, augmentation and slices", at_least=0)] = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Where and how it runs, without a bearing on what is computed."""
+
+    workdir: Annotated[
+        str | None, Flag("the run's folder", default="runs/DATASET-STUDENT-METHOD-seedN-HASH")
+    ] = None
+    steps_per_call: Annotated[
+        int | None,
+        Flag("training steps per compiled call", at_least=1, default="1 on the CPU, else 100"),
+    ] = None
+    checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
+    eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
+
+
+def schedule(recipe: Recipe, architecture: str, steps: int) -> optax.Schedule:
+    """Returns the learning rate over `steps`: constant, ×0.1 at each of DECAYS."""
+    rate = recipe.learning_rate
+    if rate is None:
+        slow = architecture.lower().startswith(SLOW_FAMILIES)
+        rate = SLOW_LEARNING_RATE if slow else LEARNING_RATE
+    return optax.piecewise_constant_schedule(rate, {round(fraction * steps): 0.1 for fraction in DECAYS})
+
+
+def check_values(part: Any) -> None:
+    """Checks the settings of one of the dataclasses above.
+
+    Raises:
+        UserError: a value is out of range or is no choice.
+    """
+    check(type(part), dataclasses.asdict(part))
+
+
+def digest(config: dict[str, Any]) -> str:
+    """Returns eight hexadecimal digits that stand for a configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,75 @@
+"""How good a network is: predictions over a data set, and what they are worth."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jkd.data import batches
+from jkd.training.devices import Devices
+from jkd.training.step import Augmentation
+
+# Guo et al. 2017, "On calibration of modern neural networks", section 3.
+CALIBRATION_BINS = 15
+
+
+class Predictor:
+    """Logits of a network over a whole data set, in batches of one size."""
+
+    def __init__(self, model: Any, augmentation: Augmentation, devices: Devices, batch_size: int):
+        self._devices, self._batch_size = devices, devices.round_up(batch_size)
+
+        @jax.jit
+        def predict(variables: PyTree, images):
+            images = devices.shard(augmentation.evaluate(images))
+            return model.apply(variables, images, train=False).logits
+
+        self._predict = predict
+
+    def __call__(self, variables: PyTree, images: np.ndarray) -> Float[np.ndarray, "examples classes"]:
+        """Returns the logits of uint8 images."""
+        indices, real = batches(len(images), min(self._batch_size, self._devices.round_up(len(images))))
+        logits = [self._predict(variables, images[batch]) for batch in indices]
+        return np.concatenate([np.asarray(part)[mask] for part, mask in zip(logits, real, strict=True)])
+
+
+def expected_calibration_error(
+    logits: Float[Array, "examples classes"], labels: Int[Array, " examples"], bins: int = CALIBRATION_BINS
+) -> Float[Array, ""]:
+    """Returns Σ_b (n_b/n) |accuracy_b − confidence_b| over equal bins of the top-1 confidence, in [0, 1].
+
+    Source: Guo et al. 2017, equation 3.
+    """
+    probabilities = jax.nn.softmax(logits)
+    confidence = probabilities.max(-1)
+    correct = logits.argmax(-1) == labels
+    # Bin b is (b/bins, (b+1)/bins].
+    place = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
+    gaps = jax.ops.segment_sum(correct - confidence, place, bins)
+    return jnp.abs(gaps).sum() / len(labels)
+
+
+@jax.jit
+def accuracy_metrics(
+    logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]
+) -> dict[str, Float[Array, ""]]:
+    """Returns top-1 and top-5 accuracy, mean cross-entropy in nats and calibration error.
+
+    With fewer than five classes, top-5 is over all of them. A network is right where its label is among the largest logits.
+    """
+    top5 = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1]
+    return {
+        "top1": jnp.mean(top5[:, 0] == labels),
+        "top5": jnp.mean((top5 == labels[:, None]).any(-1)),
+        "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(),
+        "ece": expected_calibration_error(logits, labels),
+    }
+
+
+def vote(teacher_logits: list[Float[np.ndarray, "examples classes"]]) -> Float[np.ndarray, "examples classes"]:
+    """Returns the log of the teachers' mean probabilities: the ensemble's logits, whose argmax is its vote."""
+    logs = jnp.stack([jax.nn.log_softmax(logits) for logits in teacher_logits])
+    return np.asarray(jax.nn.logsumexp(logs, axis=0) - jnp.log(len(teacher_logits)))

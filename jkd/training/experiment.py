@@ -1,0 +1,322 @@
+"""An experiment from its settings to its summary: data, teachers, student, method, the run's folder."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jkd import data, files, methods, models
+from jkd.data import Dataset
+from jkd.errors import UserError
+from jkd.report.picture import draw
+from jkd.run import Run
+from jkd.training import config as settings
+from jkd.training import teachers as teaching
+from jkd.training.devices import Devices
+from jkd.training.evaluate import Predictor, accuracy_metrics, vote
+from jkd.training.loop import Job, train
+from jkd.training.state import initial, optimizer, signature, student_variables
+from jkd.training.step import Augmentation, Task, with_totals
+from jkd.training.teachers import Entry, Teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All settings of a run: which method with which hyperparameters, and everything around it."""
+
+    method: str
+    hyperparameters: dict[str, Any]
+    data: settings.Data
+    recipe: settings.Recipe
+    teachers: settings.Teachers
+    student: settings.Student
+    execution: settings.Execution
+
+
+def validate(experiment: Experiment) -> None:
+    """Checks everything that can be checked before any image is read or any file written.
+
+    Raises:
+        UserError: a setting is unknown, out of range, or does not fit another or the machine.
+    """
+    method = methods.create(experiment.method, **experiment.hyperparameters)
+    for part in (
+        experiment.data,
+        experiment.recipe,
+        experiment.teachers,
+        experiment.student,
+        experiment.execution,
+    ):
+        settings.check_values(part)
+    teaching.check_architecture(experiment.student.student, "--student")
+    if method.needs_teachers:
+        teaching.entries(experiment.teachers.teachers, experiment.teachers.teacher_seed)
+    Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
+    data.check(experiment.data.dataset, experiment.data.data_dir, experiment.data.image_size)
+
+
+def distil(experiment: Experiment) -> dict[str, Any]:
+    """Trains the teachers that are missing, then the student; returns the summary that is in the run's folder.
+
+    A run that is finished is not repeated; one that was stopped goes on where it stopped.
+
+    Raises:
+        UserError: a mistake in the settings, found before anything is trained.
+        jkd.training.loop.Interrupted: a signal asked to stop; what was done is saved.
+        jkd.training.loop.Diverged: the loss stopped being finite.
+    """
+    validate(experiment)
+    spec = experiment.data
+    return _distil(experiment, data.load(spec.dataset, spec.data_dir, spec.image_size))
+
+
+def train_teachers(experiment: Experiment) -> list[dict[str, Any]]:
+    """Trains the teachers that are missing; returns name and test metrics of all of them and prints a table."""
+    validate(experiment)
+    spec = experiment.data
+    dataset = data.load(spec.dataset, spec.data_dir, spec.image_size)
+    ready = _teachers(experiment, dataset, _entries(experiment, dataset), {})
+    return _rate(experiment, dataset, ready)[0]
+
+
+def _distil(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    method = methods.create(experiment.method, **experiment.hyperparameters)
+    entries = _entries(experiment, dataset) if method.needs_teachers else []
+    # Read before anything is trained: a teacher that does not fit is a mistake in the settings.
+    given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
+    identity = _identity(experiment, dataset, entries, given)
+    with Run.open(_workdir(experiment, identity), identity) as run:
+        if run.summary is not None:
+            print(f"{run.workdir} is finished: {_headline(run.summary)}", flush=True)
+            return run.summary
+        ready = _teachers(experiment, dataset, entries, given)
+        rated, ensemble, ensemble_logits = [], {}, None
+        if ready:
+            rated, ensemble, ensemble_logits = _rate(experiment, dataset, ready)
+            _check_same_teachers(run, ready, rated, ensemble)
+        job, state = _job(experiment, dataset, method, ready, ensemble_logits, run.workdir.name)
+        state = train(job, state, run)
+        summary = _summary(identity, run, state, rated, ensemble)
+        run.finish(summary)
+        draw(run.workdir, run.workdir / "picture.png")
+        print(f"{run.workdir} is finished: {_headline(summary)}", flush=True)
+        return summary
+
+
+def _entries(experiment: Experiment, dataset: Dataset) -> list[Entry]:
+    return teaching.entries(experiment.teachers.teachers, experiment.teachers.teacher_seed)
+
+
+def _teachers(
+    experiment: Experiment, dataset: Dataset, entries: list[Entry], given: dict[Entry, Teacher]
+) -> list[Teacher]:
+    """Returns the teachers, trained first where they are not found."""
+    return [
+        given[entry] if entry in given else _found_or_trained(experiment, dataset, entry) for entry in entries
+    ]
+
+
+def _found_or_trained(experiment: Experiment, dataset: Dataset, entry: Entry) -> Teacher:
+    if entry.path is not None:
+        return teaching.load(entry, dataset.num_classes)
+    recipe = experiment.recipe
+    alone = dataclasses.replace(
+        experiment,
+        method="scratch",
+        hyperparameters={},
+        recipe=dataclasses.replace(recipe, epochs=experiment.teachers.teacher_epochs or recipe.epochs),
+        student=settings.Student(entry.architecture, entry.seed or 0),
+    )
+    identity = _identity(alone, dataset, [], {})
+    folder = Path(experiment.teachers.teacher_dir) / _slug(alone, identity)
+    alone = dataclasses.replace(
+        alone, execution=dataclasses.replace(experiment.execution, workdir=str(folder))
+    )
+    _distil(alone, dataset)
+    loaded = teaching.load(entry._replace(path=folder), dataset.num_classes)
+    return loaded._replace(name=entry.name)
+
+
+def _rate(
+    experiment: Experiment, dataset: Dataset, ready: list[Teacher]
+) -> tuple[list[dict[str, Any]], dict[str, Any], np.ndarray]:
+    """Prints and returns how good each teacher and their ensemble are on the test images."""
+    devices = Devices.all()
+    logits = []
+    for teacher in ready:
+        model = models.create(teacher.architecture, dataset.num_classes, experiment.recipe.dtype)
+        predict = Predictor(
+            model, _augmentation(experiment, dataset), devices, experiment.execution.eval_batch_size
+        )
+        logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
+    ensemble_logits = vote(logits)
+
+    def metrics(values: np.ndarray) -> dict[str, Any]:
+        return {name: float(v) for name, v in accuracy_metrics(values, dataset.test_labels).items()}
+
+    rated = [{"name": t.name} | metrics(values) for t, values in zip(ready, logits, strict=True)]
+    ensemble = metrics(ensemble_logits)
+    print(teaching.table(rated, ensemble), flush=True)
+    return rated, ensemble, ensemble_logits
+
+
+def _check_same_teachers(
+    run: Run, ready: list[Teacher], rated: list[dict[str, Any]], ensemble: dict[str, Any]
+) -> None:
+    """A run must go on with the teachers it began with; `teachers.json` remembers them."""
+    path = run.workdir / "teachers.json"
+    now = [
+        row | {"fingerprint": teaching.fingerprint(t.variables)} for row, t in zip(rated, ready, strict=True)
+    ]
+    if path.exists():
+        for old, new in zip(files.read_json(path)["teachers"], now, strict=True):
+            if old["fingerprint"] != new["fingerprint"]:
+                raise UserError(
+                    f"{run.workdir} began with another teacher {new['name']} (weights {old['fingerprint']}, now "
+                    f"{new['fingerprint']}): put it back, or give another --workdir"
+                )
+    else:
+        files.write_json(path, {"teachers": now, "ensemble": ensemble})
+
+
+def _augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
+    spec = experiment.data
+    return Augmentation(
+        crop_padding=dataset.padding if spec.crop else 0,
+        flip=dataset.flip if spec.flip is None else spec.flip,
+        mean=dataset.mean if spec.standardise else (0.0, 0.0, 0.0),
+        std=dataset.std if spec.standardise else (1.0, 1.0, 1.0),
+    )
+
+
+def _epochs(experiment: Experiment) -> int:
+    default = settings.DIGITS_EPOCHS if experiment.data.dataset == "digits" else settings.PAPER_EPOCHS
+    return experiment.recipe.epochs or default
+
+
+def _identity(
+    experiment: Experiment, dataset: Dataset, entries: list[Entry], given: dict[Entry, Teacher]
+) -> dict[str, Any]:
+    """Returns everything that decides what is computed: the configuration that a run's folder belongs to."""
+    level = methods.create(experiment.method, **experiment.hyperparameters).upper_level
+    arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+    listed = [
+        {"name": e.name, "weights": teaching.fingerprint(given[e].variables)}
+        if e in given
+        else {"name": e.name, "epochs": experiment.teachers.teacher_epochs or _epochs(experiment)}
+        for e in entries
+    ]
+    return {
+        "method": experiment.method,
+        "hyperparameters": experiment.hyperparameters,
+        "student": experiment.student.student,
+        "seed": experiment.student.seed,
+        "teachers": listed,
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": teaching.fingerprint(arrays),
+            "num_classes": dataset.num_classes,
+            "image_size": list(dataset.train_images.shape[1:3]),
+            "held_out": experiment.data.held_out if level is not None and level.memory is None else 0.0,
+        }
+        | dataclasses.asdict(_augmentation(experiment, dataset)),
+        "recipe": dataclasses.asdict(experiment.recipe) | {"epochs": _epochs(experiment)},
+    }
+
+
+def _slug(experiment: Experiment, identity: dict[str, Any]) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(experiment.data.dataset).stem).strip("-")
+    method = "" if experiment.method == "scratch" else f"-{experiment.method}"
+    student = experiment.student
+    return f"{name}-{student.student}{method}-seed{student.seed}-{settings.digest(identity)}"
+
+
+def _workdir(experiment: Experiment, identity: dict[str, Any]) -> Path:
+    if experiment.execution.workdir:
+        return Path(experiment.execution.workdir)
+    return Path("runs") / _slug(experiment, identity)
+
+
+def _job(experiment, dataset, method, ready, ensemble_logits, name) -> tuple[Job, Any]:
+    recipe, devices = experiment.recipe, Devices.all()
+    level = method.upper_level
+    fraction = experiment.data.held_out if level is not None and level.memory is None else 0.0
+    kept, held_out = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
+    epochs = _epochs(experiment)
+    epoch_steps = len(kept) // recipe.batch_size
+    if epoch_steps == 0:
+        raise UserError(
+            f"--batch-size={recipe.batch_size} is more than the {len(kept)} training images; it can be that many at most"
+        )
+    rate = settings.schedule(recipe, experiment.student.student, epochs * epoch_steps)
+    student = models.create(experiment.student.student, dataset.num_classes, recipe.dtype)
+    networks = tuple(models.create(t.architecture, dataset.num_classes, recipe.dtype) for t in ready)
+    variables = tuple(t.variables for t in ready)
+    lower = optimizer(method, rate, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+    task = Task(
+        method=method,
+        student=student,
+        teachers=networks,
+        optimizer=lower,
+        augmentation=_augmentation(experiment, dataset),
+        seed=experiment.student.seed,
+        epoch_steps=epoch_steps,
+        total_steps=epochs * epoch_steps,
+        devices=devices,
+    )
+    images = jax.ShapeDtypeStruct((recipe.batch_size, *dataset.train_images.shape[1:]), jnp.float32)
+    signatures = tuple(signature(m, v, images) for m, v in zip(networks, variables, strict=True))
+    state = initial(jax.random.key(experiment.student.seed), method, student, signatures, lower, images)
+    state = with_totals(task, state, variables, images.shape)
+    job = Job(
+        name=name,
+        task=task,
+        dataset=dataset,
+        train_indices=kept,
+        held_out=held_out,
+        batch_size=recipe.batch_size,
+        epochs=epochs,
+        steps_per_call=experiment.execution.steps_per_call,
+        checkpoint_every=experiment.execution.checkpoint_every,
+        eval_batch_size=experiment.execution.eval_batch_size,
+        teachers=variables,
+        vote=ensemble_logits,
+    )
+    return job, state
+
+
+def _summary(identity, run, state, rated, ensemble) -> dict[str, Any]:
+    records = run.records
+    best = max(records, key=lambda record: record["test/top1"])
+
+    def tests(record: dict[str, Any]) -> dict[str, Any]:
+        return {"epoch": record["epoch"]} | {
+            name: value for name, value in record.items() if name.startswith("test/")
+        }
+
+    return {
+        "method": identity["method"],
+        "student": identity["student"],
+        "dataset": identity["dataset"]["name"],
+        "seed": identity["seed"],
+        "split": "test",
+        "last": tests(records[-1]),
+        "best": tests(best) | {"chosen_on": "the test set, so it flatters: compare by the last epoch"},
+        "parameters": sum(x.size for x in jax.tree.leaves(student_variables(state)["params"])),
+        "teachers": rated,
+        "ensemble": ensemble,
+        "time/images_per_second": float(np.median([r["time/images_per_second"] for r in records])),
+    }
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    last, best = summary["last"], summary["best"]
+    return (
+        f"test top-1 {last['test/top1']:.2%} at the last epoch ({last['epoch']}), top-5 {last['test/top5']:.2%}, "
+        f"calibration error {last['test/ece']:.4f}; best {best['test/top1']:.2%} at epoch {best['epoch']} "
+        "(chosen on the test set)"
+    )

@@ -1,0 +1,101 @@
+"""The whole state of training as one immutable pytree."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from jkd.methods.base import Batch, Method, Metrics
+from jkd.models import Outputs
+
+
+class Split(NamedTuple):
+    """Something that the student and the method each have one of (parameters, batch statistics)."""
+
+    student: PyTree
+    method: PyTree
+
+
+class State(NamedTuple):
+    """All that changes during training. What is random is a function of the seed and `step`."""
+
+    step: Int[Array, ""]
+    params: Split  # lower-level variables
+    stats: Split  # batch statistics, and what else a loss carries along
+    opt_state: PyTree
+    upper: PyTree
+    upper_opt_state: PyTree
+    memory: PyTree
+    totals: Metrics  # sums of the metrics since the epoch began
+    upper_totals: Metrics  # the same of the upper level's metrics, with the number of its updates
+
+
+def student_variables(state: State) -> dict[str, Any]:
+    """Returns the student as its network takes it."""
+    return {"params": state.params.student, "batch_stats": state.stats.student}
+
+
+def with_student(state: State, variables: dict[str, Any]) -> State:
+    """Returns the state with another student, or with none for an empty dictionary."""
+    return state._replace(
+        params=state.params._replace(student=variables.get("params", ())),
+        stats=state.stats._replace(student=variables.get("batch_stats", ())),
+    )
+
+
+def optimizer(
+    method: Method, rate: optax.Schedule, momentum: float, nesterov: bool, weight_decay: float
+) -> optax.GradientTransformation:
+    """The lower level's optimizer over `State.params`: SGD, with the method's own for its parameters if it has one."""
+    sgd = optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
+    )
+    if method.optimizer is None:
+        return sgd
+    return optax.partition(
+        {"student": sgd, "method": method.optimizer(rate, momentum)},
+        Split("student", "method"),
+    )
+
+
+def signature(model: Any, variables: PyTree, images: jax.ShapeDtypeStruct) -> Outputs:
+    """Returns the shapes and types of a network's outputs."""
+    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, images)
+
+
+def initial(
+    key: PRNGKeyArray,
+    method: Method,
+    student: Any,
+    teachers: tuple[Outputs, ...],
+    lower_optimizer: optax.GradientTransformation,
+    images: jax.ShapeDtypeStruct,
+) -> State:
+    """Returns the state before the first step; its totals are empty, see `jkd.training.step.with_totals`."""
+    student_key, method_key = jax.random.split(key)
+    variables = student.init(student_key, jnp.zeros(images.shape, images.dtype), train=False)
+    own = method.init(method_key, signature(student, variables, images), teachers)
+    params = Split(variables["params"], own.params)
+    stats = Split(variables["batch_stats"], own.state)
+    upper_opt_state: PyTree = ()
+    memory: PyTree = ()
+    if method.upper_level is not None:
+        upper_opt_state = method.upper_level.optimizer.init(own.upper)
+        if method.upper_level.memory is not None:
+            example = Batch(
+                jnp.zeros(images.shape, images.dtype), jnp.zeros(images.shape[0], jnp.int32)
+            )
+            memory = method.upper_level.memory.init(example)
+    return State(
+        jnp.zeros((), jnp.int32),
+        params,
+        stats,
+        lower_optimizer.init(params),
+        own.upper,
+        upper_opt_state,
+        memory,
+        {},
+        {},
+    )
