@@ -1,9 +1,9 @@
 """The Stiefel manifold St(n, p) = {X ∈ ℝⁿˣᵖ : XᵀX = I}, and stochastic gradient descent on it.
 
-Points are arrays [..., n, p] with n ≥ p; leading axes are a batch of points. The transformations (`momentum`,
-`retraction`, `sgd`) are of optax's kind: mask them to the constrained leaves with `optax.masked` or `optax.partition` and
-treat the others as you like. The geometry is that of Absil, Mahony and Sepulchre, "Optimization Algorithms on Matrix
-Manifolds" (2008), with the Euclidean metric.
+Points are arrays [..., n, p] with n ≥ p; leading axes are a batch of points. The transformations
+(`momentum`, `retraction`, `sgd`) are of optax's kind: mask them to the constrained leaves with `optax.masked`
+or `optax.partition` and treat the others as you like. The geometry is that of Absil, Mahony and Sepulchre,
+"Optimization Algorithms on Matrix Manifolds" (2008), with the Euclidean metric.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jkd.errors import UserError
 
-# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram matrix that the
-# second pass factorises then has a condition number below 3, and its result is orthonormal to rounding.
+# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram matrix
+# of the second pass then has a condition number below 3, and its result is orthonormal to rounding.
 _FIRST_PASS_RESIDUAL = 0.5
 
-_NO_PARAMS = "A step on the Stiefel manifold starts from a point: call update(updates, state, params), not without params."
+_NO_PARAMS = (
+    "A step on the Stiefel manifold starts from a point: call update(updates, state, params), with params."
+)
 
 
 def project_tangent(
@@ -49,9 +51,9 @@ def project_tangent(
 def retract(x: Float[Array, "*batch n p"], tangent: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
     """QR retraction R_X(T) = qf(X + T), qf being the Q factor whose R has a positive diagonal.
 
-    Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the result exists
-    and is differentiable for every T; for other matrices X + T must have full column rank. Derivatives of any order are
-    those of the closed form.
+    Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the result
+    exists and is differentiable for every T; for other matrices X + T must have full column rank. Derivatives
+    of any order are those of the closed form.
 
     Args:
         x: points on the manifold.
@@ -97,8 +99,8 @@ def momentum(decay: float = 0.0, nesterov: bool = False) -> optax.GradientTransf
     """Turns Euclidean gradients into tangent vectors and adds momentum to them.
 
     The gradient and the velocity M are both projected onto the tangent space at the present point X:
-    M ← decay · P_X(M) + P_X(G). Projection is the vector transport that needs no more than the present point (Absil et
-    al. 2008, section 8.1.3).
+    M ← decay · P_X(M) + P_X(G). Projection is the vector transport that needs no more than the present point
+    (Absil et al. 2008, section 8.1.3).
 
     Args:
         decay: in [0, 1); 0 is no momentum.
@@ -165,9 +167,9 @@ _momentum = momentum  # `sgd` names its argument as optax.sgd does
 def _qf(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
     """The Q factor of `a` whose R has a positive diagonal.
 
-    CholeskyQR2 where it is safe for every matrix of the batch, as it always is near the manifold: matrix products, where
-    Householder QR of small matrices is slow on GPUs (Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2
-    algorithm").
+    CholeskyQR2 where it is safe for every matrix of the batch, as it always is near the manifold: matrix
+    products, where Householder QR of small matrices is slow on GPUs (Yamamoto et al. 2015, "Roundoff error
+    analysis of the CholeskyQR2 algorithm").
     """
     q, safe = _cholesky_qr2(a)
     return lax.cond(jnp.all(safe), lambda: q, lambda: _householder(a))
@@ -175,9 +177,9 @@ def _qf(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
 
 @_qf.defjvp
 def _qf_jvp(primals, tangents):
-    """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹ with ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al. 2008, example 8.1.5)."""
-    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite, and a `cond`
-    # that `vmap` has turned into a `select` would make a NaN of it.
+    """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹ with ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al., ex. 8.1.5)."""
+    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite, and a
+    # `cond` that `vmap` has turned into a `select` would make a NaN of it.
     (a,), (da,) = primals, tangents
     q = _qf(a)
     r = jnp.triu(_matmul(_transpose(q), a))
@@ -190,7 +192,7 @@ def _qf_jvp(primals, tangents):
 def _cholesky_qr2(
     a: Float[Array, "*batch n p"],
 ) -> tuple[Float[Array, "*batch n p"], Bool[Array, "*batch"]]:
-    """Q, and whether to trust it: by how nearly orthonormal the first pass is, which the second needs anyway."""
+    """Q, and whether to trust it: by how orthonormal the first pass is, which the second needs anyway."""
     first = _solve(_cholesky(_gram(a)), a)
     gram = _gram(first)
     residual = jnp.abs(gram - jnp.eye(gram.shape[-1], dtype=gram.dtype)).sum(-1).max(-1)
@@ -216,7 +218,7 @@ def _solve(r: Float[Array, "*batch p p"], b: Float[Array, "*batch n p"]) -> Floa
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    # GPUs and TPUs round the factors of a float32 product to fewer digits unless told not to; points would drift off.
+    # GPUs and TPUs round the factors of a float32 product to fewer digits unless told not to.
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 

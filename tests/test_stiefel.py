@@ -61,7 +61,7 @@ def test_retraction_is_the_q_factor_for_any_length_of_the_step(shape, seed, doub
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6, 1e30])
 @pytest.mark.parametrize("spread", [0.0, 3.0, 6.0, 12.0])
 def test_retraction_agrees_with_lapack(scale, spread):
-    """Also where the Gram matrix overflows (scale) or is numerically singular (spread: decades of singular values)."""
+    """Also where the Gram matrix overflows (scale) or is singular (spread: decades of singular values)."""
     with jax.enable_x64():
         keys = jax.random.split(jax.random.key(3), 3)
         a = stiefel.random_point(keys[0], (3, 9, 5), float) * jnp.logspace(0, -spread, 5)
@@ -169,7 +169,7 @@ def test_momentum_at_a_fixed_point_is_that_of_optax():
 
 @pytest.mark.parametrize("combine", ["partition", "masked"])
 def test_mixed_tree(combine):
-    """Projections stay on the manifold, others see ordinary SGD; the steps are differentiable in the gradients."""
+    """Projections stay on the manifold, others see ordinary SGD; the steps can be differentiated."""
     params = {"projection": stiefel.random_point(jax.random.key(0), (6, 3)), "kernel": jnp.ones((3, 6))}
     labels = {"projection": "stiefel", "kernel": "plain"}
     if combine == "partition":
