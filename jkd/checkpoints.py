@@ -10,12 +10,12 @@ from jaxtyping import PyTree
 
 from jkd.errors import UserError
 
-_KEPT = 2
-
 
 def open_to_write(folder: Path) -> ocp.CheckpointManager:
     """Opens a folder of checkpoints, making it where missing; half-written ones are removed."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
+    # Two, so that there is a complete one while an old one is being deleted or the newest proves damaged.
+    kept = ocp.checkpoint_managers.LatestN(2)
+    options = ocp.CheckpointManagerOptions(preservation_policy=kept, cleanup_tmp_directories=True)
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
@@ -26,10 +26,9 @@ def open_to_read(folder: Path) -> ocp.CheckpointManager:
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Mapping[str, PyTree]) -> None:
-    """Saves the items in the background, unless that step is already saved."""
-    if step != manager.latest_step():
-        items = {name: ocp.args.StandardSave(item) for name, item in _filled(state).items()}
-        manager.save(step, args=ocp.args.Composite(**items))
+    """Saves the items in the background. Does nothing unless `step` is later than the newest checkpoint's."""
+    items = {name: ocp.args.StandardSave(item) for name, item in _filled(state).items()}
+    manager.save(step, args=ocp.args.Composite(**items))
 
 
 def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, PyTree]) -> dict[str, PyTree]:

@@ -11,7 +11,7 @@ from jkd.errors import UserError
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON gives it back: arrays become (lists of) numbers. Float32 is held exactly, as a double."""
+    """A value as JSON gives it back: arrays become (lists of) numbers, float32 exactly, as doubles."""
 
     def number(array: Any) -> Any:
         array = np.asarray(array)

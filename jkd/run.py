@@ -164,11 +164,11 @@ class Run:
         files.append_line(self._metrics, line)
 
     def save(self, step: int, state: Mapping[str, PyTree]) -> None:
-        """Saves a checkpoint in the background; the arrays may be donated as soon as this returns.
+        """Saves a checkpoint in the background; the arrays may be donated once this returns.
 
         Args:
-            step: The number of training steps done. A step that is already saved is not saved again.
-            state: Named items, each a pytree of arrays; `restore_item` reads one of them alone.
+            step: The number of training steps done. Nothing is saved unless it is later than the last one saved.
+            state: Named items, each a pytree of arrays (not a bare array); `restore_item` reads one alone.
         """
         checkpoints.save(self._checkpoints, step, state)
 
