@@ -17,8 +17,8 @@ def match_size(
     """Average-pools the larger of two maps to the smaller's height and width; the channels may differ.
 
     Cell i of n holds the mean of the positions from ⌊i·N/n⌋ to ⌈(i+1)·N/n⌉ − 1 of N, as in PyTorch's
-    `adaptive_avg_pool2d`; where the sizes divide, the cells do not overlap and the map's mean is kept. Where one
-    map is higher and the other wider, both are pooled.
+    `adaptive_avg_pool2d`; where the sizes divide, the cells do not overlap and the map's mean is kept. Where
+    one map is higher and the other wider, both are pooled.
     """
     height, width = min(a.shape[1], b.shape[1]), min(a.shape[2], b.shape[2])
     return _average_pool(a, height, width), _average_pool(b, height, width)
@@ -29,8 +29,8 @@ def mse(
 ) -> Float[Array, " batch"]:
     """Mean squared error over positions and channels, the hint of FitNets.
 
-    Source: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3; the mean in place of the
-    halved sum, as in the published code of CA-MKD and MMKD.
+    Source: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3; the mean in place of
+    the halved sum, as in the published code of CA-MKD and MMKD.
 
     Raises:
       AssertionError: the channels differ.
@@ -54,12 +54,12 @@ def orthogonal_alignment(
         orthonormal projection.
 
     Returns:
-      The mean over positions of ‖F_s/‖F_s‖ − F_k P_k/‖F_k P_k‖‖², norms over channels. Where a map is zero it has no
-      direction: the zero vector stands for it, and it gets no gradient there.
+      The mean over positions of ‖F_s/‖F_s‖ − F_k P_k/‖F_k P_k‖‖², norms over channels. Where a map is zero it
+      has no direction: the zero vector stands for it, and it gets no gradient there.
 
-    Source: ours. The abstract of BOMD (Gong and Wen, Electronics 13(16):3345, 2024) names an alignment loss without
-    its formula; directions are compared because an orthonormal projection does not bring the teacher's features to
-    the scale of the student's.
+    Source: ours. The abstract of BOMD (Gong and Wen, Electronics 13(16):3345, 2024) names an alignment loss
+    without its formula; directions are compared because an orthonormal projection does not bring the
+    teacher's features to the scale of the student's.
 
     Raises:
       AssertionError: the channels differ.
@@ -75,7 +75,8 @@ def attention(
 ) -> Float[Array, " batch"]:
     """Attention transfer: mean squared difference of the two maps of where the network looks.
 
-    Such a map holds the channels' mean square at each position and has norm one; the numbers of channels may differ.
+    Such a map holds the mean square of the channels at each position, divided by its norm over positions. The
+    numbers of channels may differ.
 
     Source: Zagoruyko and Komodakis, "Paying more attention to attention", ICLR 2017, equation 2 with
     p = 2; squared and divided by the number of positions as in RepDistiller.
@@ -85,7 +86,7 @@ def attention(
 
 
 def unit_vectors(x: Float[Array, "... channels"]) -> Float[Array, "... channels"]:
-    """Divides each vector along the last axis by its norm; one shorter than 1e-12 becomes zero, with zero gradient."""
+    """Divides each vector along the last axis by its norm; below 1e-12 result and gradient are zero."""
     squared_norm = jnp.sum(x**2, axis=-1, keepdims=True)
     has_direction = squared_norm > 1e-24
     return jnp.where(has_direction, x / jnp.sqrt(jnp.where(has_direction, squared_norm, 1.0)), 0.0)
@@ -102,7 +103,7 @@ def _average_pool(
     if (height_in, width_in) == (height, width):
         return x
     if height_in % height == 0 and width_in % width == 0:
-        # On the CPU six times as fast as the matrix products, and its gradient up to 25 times as fast as reduce_window's.
+        # On the CPU six times as fast as matrix products, its gradient 25 times as fast as reduce_window's.
         cells = x.reshape(batch, height, height_in // height, width, width_in // width, channels)
         return cells.mean(axis=(2, 4))
     rows, columns = _pooling_matrix(height_in, height), _pooling_matrix(width_in, width)

@@ -13,8 +13,8 @@ def kd(
 ) -> Float[Array, " batch"]:
     """Knowledge distillation: T² · KL(softmax(t/T) ‖ softmax(s/T)).
 
-    The factor T² keeps the size of the gradient from shrinking as T grows. Finite for logits of any size, and so is
-    its gradient.
+    The factor T² keeps the size of the gradient from shrinking as T grows. Finite for logits of any size, and
+    so is its gradient.
 
     Args:
       student_logits: s.
@@ -39,8 +39,8 @@ def decoupled_kd(
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Decoupled knowledge distillation: `kd` taken apart into its target-class and its non-target-class part.
 
-    With p the teacher's probability of the label at temperature T, `kd` equals target + (1 − p) · nontarget; the loss
-    of DKD is α · target + β · nontarget.
+    With p the teacher's probability of the label at temperature T, `kd` equals target + (1 − p) · nontarget;
+    the loss of DKD is α · target + β · nontarget.
 
     Args:
       student_logits: s.
@@ -66,7 +66,7 @@ def _decouple(
     """Splits the logits into those of (label, rest) and those of the classes other than the label."""
     labels = labels[:, None]
     target = jnp.take_along_axis(logits, labels, axis=1)
-    # Leaving the label's column out, instead of masking it by a large number, is exact for logits of any size.
+    # Leaving the label's column out, and not masking it by a large number, is exact for logits of any size.
     before = jnp.arange(logits.shape[1] - 1) < labels
     others = jnp.where(before, logits[:, :-1], logits[:, 1:])
     rest = jax.nn.logsumexp(others, axis=1, keepdims=True)
