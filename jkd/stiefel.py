@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jkd.errors import UserError
 
-# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram matrix
-# of the second pass then has a condition number below 3, and its result is orthonormal to rounding.
+# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram
+# matrix of the second pass then has a condition number below 3, and its result is orthonormal to rounding.
 _FIRST_PASS_RESIDUAL = 0.5
 
 _NO_PARAMS = (
@@ -51,9 +51,9 @@ def project_tangent(
 def retract(x: Float[Array, "*batch n p"], tangent: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
     """QR retraction R_X(T) = qf(X + T), qf being the Q factor whose R has a positive diagonal.
 
-    Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the result
-    exists and is differentiable for every T; for other matrices X + T must have full column rank. Derivatives
-    of any order are those of the closed form.
+    Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the
+    result exists and is differentiable for every T; for other matrices X + T must have full column rank.
+    Derivatives of any order are those of the closed form.
 
     Args:
         x: points on the manifold.
@@ -177,9 +177,9 @@ def _qf(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
 
 @_qf.defjvp
 def _qf_jvp(primals, tangents):
-    """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹ with ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al., ex. 8.1.5)."""
-    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite, and a
-    # `cond` that `vmap` has turned into a `select` would make a NaN of it.
+    """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹, ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al., ex. 8.1.5)."""
+    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite,
+    # and a `cond` that `vmap` has turned into a `select` would make a NaN of it.
     (a,), (da,) = primals, tangents
     q = _qf(a)
     r = jnp.triu(_matmul(_transpose(q), a))
