@@ -113,7 +113,7 @@ def assemble(
         )
     if num_classes < 2:
         raise UserError(f"{name}: there is one class; at least two are needed")
-    mean, std = _PUBLISHED.get(name) or _channel_statistics(train_images)
+    mean, std = _PUBLISHED.get(name.partition(":")[0]) or _channel_statistics(train_images)
     size = min(train_images.shape[1:3])
     return Dataset(
         name=name,

@@ -1,5 +1,7 @@
 """Images of any size and number of channels made alike."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
@@ -12,6 +14,41 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def stack(
+    images: Iterable[tuple[str, Image.Image]], count: int, image_size: int | None
+) -> UInt8[np.ndarray, "count height width 3"]:
+    """Collects images into one array, as three channels.
+
+    Args:
+        images: `count` images, each with the name by which an error speaks of it.
+        count: How many.
+        image_size: Height and width to scale and crop each to; None demands that they are of one size.
+
+    Returns:
+        The array, 0 to 255.
+
+    Raises:
+        UserError: An image differs in size from the first, and no size is given.
+    """
+    array = np.empty((0, 0, 0, 3), np.uint8)
+    first = ""
+    for index, (name, image) in enumerate(images):
+        image = image.convert("RGB")
+        if image_size is not None:
+            image = resize(image, image_size)
+        if index == 0:
+            # Filled in place: a list of images and its stacked copy would take twice the memory.
+            array, first = np.empty((count, image.height, image.width, 3), np.uint8), name
+        if array.shape[1:3] != (image.height, image.width):
+            size = f"{array.shape[1]}x{array.shape[2]}"
+            raise UserError(
+                f"{name} is {image.height}x{image.width} pixels but {first} is {size}; "
+                "give --image-size=N to scale all images to NxN"
+            )
+        array[index] = np.asarray(image)
+    return array
 
 
 def three_channels(
@@ -41,6 +78,6 @@ def three_channels(
     images = images[..., None] if grey else images
     if images.shape[-1] == 1:
         images = np.repeat(images, 3, axis=-1)
-    if image_size is None or images.shape[1:3] == (image_size, image_size) or len(images) == 0:
+    if image_size is None or images.shape[1:3] == (image_size, image_size):
         return np.ascontiguousarray(images)
-    return np.stack([np.asarray(resize(Image.fromarray(image), image_size)) for image in images])
+    return stack((("", Image.fromarray(image)) for image in images), len(images), image_size)

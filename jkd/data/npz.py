@@ -36,6 +36,20 @@ def check(path: Path) -> None:
             )
 
 
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays as they are.
+
+    Raises:
+        UserError: The file or one of the arrays is missing or damaged.
+    """
+    check(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in ARRAYS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"npz:{path}: an array cannot be read ({error}); the file is damaged") from error
+
+
 def load(path: Path, image_size: int | None = None) -> Dataset:
     """Loads `x_train`, `y_train`, `x_test`, `y_test`: uint8 images NHWC or NHW, integer labels `[N]` or `[N,
     1]`.
@@ -43,12 +57,7 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
     Raises:
         UserError: An array is missing, unreadable, or has a shape or type other than these.
     """
-    check(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"npz:{path}: an array cannot be read ({error}); the file is damaged") from error
+    arrays = read(path)
     parts = []
     for part in ("train", "test"):
         images = three_channels(arrays[f"x_{part}"], f"npz:{path}: x_{part}", image_size)

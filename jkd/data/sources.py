@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from jkd.data import digits, npz
+from jkd.data import digits, folder, npz, tfds
 from jkd.data.dataset import Dataset
 from jkd.errors import UserError
 
 
 def check(
-    spec: str,
+    spec: str = "digits",
     data_dir: str | None = None,
     image_size: int | None = None,
     cache_dir: str | None = None,
@@ -22,17 +22,20 @@ def check(
         cache_dir: As for `load`.
 
     Raises:
-        UserError: An unknown name, a missing file, an image size that is not positive.
+        UserError: An unknown name, a missing file or package, an image size that is not positive.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"--image-size={image_size} is not possible; it must be 1 or more")
     kind, _, path = spec.partition(":")
-    if spec == "digits":
-        return
     if kind == "npz":
         npz.check(Path(path).expanduser())
-    else:
-        raise UserError(f"unknown data set '{spec}'")
+    elif kind == "folder":
+        folder.check(Path(path).expanduser())
+    elif Path(spec).is_file() or Path(spec, "train").is_dir():
+        kind = "npz" if Path(spec).is_file() else "folder"
+        raise UserError(f"data set '{spec}' is a path; did you mean '{kind}:{spec}'?")
+    elif spec != "digits":
+        tfds.check(spec, data_dir, image_size, cache_dir)
 
 
 def load(
@@ -54,10 +57,14 @@ def load(
         The data set.
 
     Raises:
-        UserError: The specification or what it points at is not usable.
+        UserError: The specification, or what it points at, cannot be used.
     """
     check(spec, data_dir, image_size, cache_dir)
-    _, _, path = spec.partition(":")
+    kind, _, path = spec.partition(":")
+    if kind == "npz":
+        return npz.load(Path(path).expanduser(), image_size)
+    if kind == "folder":
+        return folder.load(Path(path).expanduser(), image_size)
     if spec == "digits":
         return digits.load(image_size)
-    return npz.load(Path(path).expanduser(), image_size)
+    return tfds.load(spec, data_dir, image_size, cache_dir)

@@ -1,0 +1,240 @@
+"""Image classification data sets of tensorflow-datasets, by their names there.
+
+Prepared data is read without TensorFlow. Preparing a data set (downloading it and writing its records) needs
+TensorFlow, and so does data that was prepared as TFRecord, the library's default; what jkd prepares is
+ArrayRecord, which does not.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jkd.data import npz
+from jkd.data.dataset import Dataset, assemble
+from jkd.data.digits import TEST_FRACTION
+from jkd.data.images import stack
+from jkd.data.sampling import stratified_split
+from jkd.errors import UserError, nearest
+
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def check(name: str, data_dir: str | None, image_size: int | None, cache_dir: str | None) -> None:
+    """Checks that the name stands for an image classification data set and that its data can be had here.
+
+    Raises:
+        UserError: It is not, or preparing or reading it needs a package that is not installed.
+    """
+    builder = _builder(name, data_dir)
+    _keys(builder, name)
+    if not _cache_file(builder, image_size, cache_dir).exists():
+        _check_tensorflow(builder, name)
+
+
+def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str | None) -> Dataset:
+    """Loads a data set, downloading and preparing it first if need be, and keeps the decoded images.
+
+    Training images are the split `train`. Test images are `test` where that has labels, else `validation`; a
+    data set with neither is split for good as the digits are.
+
+    Raises:
+        UserError: As `check` does; preparing fails; the data is damaged; images differ in size and no size is
+            given.
+    """
+    builder = _builder(name, data_dir)
+    image_key, label_key = _keys(builder, name)
+    cache = _cache_file(builder, image_size, cache_dir)
+    try:
+        arrays = npz.read(cache)
+    except UserError:  # not there yet, or damaged
+        _prepare(builder, name)
+        train, test = _decode(builder, name, image_key, label_key, image_size)
+        arrays = dict(zip(npz.ARRAYS, (*train, *test), strict=True))
+        _save(cache, arrays)
+    x_train, y_train, x_test, y_test = (arrays[key] for key in npz.ARRAYS)
+    label = builder.info.features[label_key]
+    return assemble(name, (x_train, y_train), (x_test, y_test), tuple(label.names), label.num_classes)
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    if importlib.util.find_spec("tensorflow_datasets") is None:
+        raise UserError(
+            f"data set '{name}' is neither digits nor npz:PATH nor folder:PATH, and for any other name "
+            "tensorflow-datasets is missing: pip install tensorflow-datasets importlib_resources"
+        )
+    import tensorflow_datasets as tfds
+
+    try:
+        with _quiet():
+            return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # whatever the data set's own module raises
+        names = tfds.list_builders(with_community_datasets=False)
+        if re.split("[/:]", name)[0] in names:
+            raise UserError(f"data set '{name}' cannot be opened: {_reason(error)}") from error
+        raise UserError(
+            f"unknown data set '{name}'{nearest(name.lower(), ['digits', *names])}; "
+            "it must be digits, npz:PATH, folder:PATH or a name of tensorflow-datasets"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences notes on data not prepared and TensorFlow not installed: our errors say it where it matters."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in one line, without the arguments that tensorflow-datasets puts before the message."""
+    message = re.sub('^Failed to construct dataset .*?}": ', "", str(error.__cause__ or error))
+    return " ".join(message.split())[:300] or type(error).__name__
+
+
+def _keys(builder: Any, name: str) -> tuple[str, str]:
+    """The names of the image and the label among the data set's features."""
+    import tensorflow_datasets as tfds
+
+    keys = builder.info.supervised_keys or ("image", "label")
+    features = builder.info.features
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    if (
+        len(keys) != 2
+        or not all(isinstance(key, str) and key in features for key in keys)
+        or not all(isinstance(features[key], kind) for key, kind in zip(keys, kinds, strict=True))
+    ):
+        raise UserError(
+            f"data set '{name}' is not for image classification: it has {', '.join(features)}; "
+            "an image and one class label are needed"
+        )
+    if features[keys[0]].np_dtype != np.uint8:
+        raise UserError(f"data set '{name}' has images of {features[keys[0]].np_dtype}; they must be uint8")
+    return keys
+
+
+def _reads_without_tensorflow(builder: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    return bool(builder.info.available_file_formats() & tfds.core.FileFormat.with_random_access())
+
+
+def _check_tensorflow(builder: Any, name: str) -> None:
+    if importlib.util.find_spec("tensorflow") is not None:
+        return
+    with _quiet():
+        prepared = builder.is_prepared()
+    remedy = "pip install 'jkd[tensorflow]', or give --data-dir=DIR with data prepared as array_record"
+    if not prepared:
+        raise UserError(
+            f"data set '{name}' is not yet prepared in {builder.data_path}, "
+            f"and preparing it needs TensorFlow: {remedy}"
+        )
+    if not _reads_without_tensorflow(builder):
+        raise UserError(
+            f"data set '{name}' was prepared in {builder.data_path} as {builder.info.file_format.value}, "
+            f"and reading that needs TensorFlow: {remedy}"
+        )
+
+
+def _prepare(builder: Any, name: str) -> None:
+    _check_tensorflow(builder, name)
+    with _quiet():
+        if builder.is_prepared():
+            return
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as error:  # of the network, the disk, the source's own code
+        raise UserError(f"data set '{name}' cannot be prepared: {_reason(error)}") from error
+
+
+def _decode(
+    builder: Any, name: str, image_key: str, label_key: str, image_size: int | None
+) -> tuple[Part, Part]:
+    def read(split: str) -> Part:
+        count = builder.info.splits[split].num_examples
+        labels = np.empty(count, np.int32)
+
+        def images() -> Iterator[tuple[str, Image.Image]]:
+            for index, example in enumerate(_examples(builder, name, split)):
+                labels[index] = example[label_key]
+                image = example[image_key]
+                grey = image.shape[-1] == 1
+                yield (
+                    f"image {index} of '{name}', split {split},",
+                    Image.fromarray(image[..., 0] if grey else image),
+                )
+
+        return stack(tqdm(images(), f"{name}: {split}", count, disable=None), count, image_size), labels
+
+    splits = builder.info.splits
+    if "train" not in splits:
+        raise UserError(f"data set '{name}' has no split 'train'; it has {', '.join(splits)}")
+    train_images, train_labels = train = read("train")
+    for split in ("test", "validation"):
+        # Competitions publish test images without labels, as -1.
+        if split in splits and next(iter(_examples(builder, name, split)))[label_key] >= 0:
+            return train, read(split)
+    kept, test = stratified_split(train_labels, TEST_FRACTION, seed=0)
+    return (train_images[kept], train_labels[kept]), (train_images[test], train_labels[test])
+
+
+def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
+    import tensorflow_datasets as tfds
+
+    try:
+        source: Iterable[dict[str, Any]]
+        if _reads_without_tensorflow(builder):
+            source = builder.as_data_source(split)
+        else:
+            source = tfds.as_numpy(builder.as_dataset(split))
+        yield from source
+    except Exception as error:  # array_record, protobuf and Pillow each have their own
+        raise UserError(
+            f"data set '{name}' cannot be read from {builder.data_path} ({_reason(error)}); "
+            "delete that folder to have it prepared again"
+        ) from error
+
+
+def _cache_file(builder: Any, image_size: int | None, cache_dir: str | None) -> Path:
+    if cache_dir is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jkd"
+    else:
+        folder = Path(cache_dir).expanduser()
+    # Two data directories may hold different data under one name.
+    origin = hashlib.sha256(os.path.realpath(builder.data_path).encode()).hexdigest()[:8]
+    size = f"-{image_size}px" if image_size else ""
+    return folder / f"{builder.info.full_name.replace('/', '-')}{size}-{origin}.npz"
+
+
+def _save(file: Path, arrays: dict[str, Any]) -> None:
+    """Writes the cache, all or nothing. A run can do without: a full or read-only disk is only a warning."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f"{file.name}.{os.getpid()}")  # two runs may decode at once
+        try:
+            with open(temporary, "wb") as stream:
+                np.savez(stream, **arrays)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"decoded images are not kept, so the next start decodes them again: {error}", stacklevel=2
+        )
