@@ -1,0 +1,89 @@
+"""Estimators that go back through the inner steps as they were taken."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+from jax import lax
+from jaxtyping import PyTree
+
+from jkd.bilevel.base import Hypergradient, Lower, Problem, add, advance, differentiable_advance, outer
+from jkd.errors import UserError
+
+
+def unrolled(problem: Problem, upper: PyTree, start: Lower, rematerialise: bool) -> Hypergradient:
+    """Exact, mixed mode: reverse over the steps, forward over reverse within each (Kemaev et al. 2025).
+
+    Bias: none. Cost: about twice that of the inner steps. Memory: the activations of every inner step; with
+    `rematerialise` only the variables of every step and the activations of one, for one more evaluation of
+    the inner gradients.
+    """
+    return truncated(problem, upper, start, rematerialise, last=len(problem.inner_losses))
+
+
+def truncated(
+    problem: Problem, upper: PyTree, start: Lower, rematerialise: bool, last: int | None = None
+) -> Hypergradient:
+    """As `unrolled`, through the last steps only (Shaban et al. 2019, "Truncated back-propagation").
+
+    Bias: what the upper-level variables did through the earlier steps is left out; it falls exponentially
+    in `last` where the inner problem is strongly convex, and is gone when all steps are taken. Cost and
+    memory: those of `unrolled` for `last` steps.
+
+    Args:
+        problem: the losses and the optimizer.
+        upper: upper-level variables.
+        start: lower-level variables.
+        rematerialise: see `unrolled`.
+        last: how many of the n steps to go back through, 1 to n; by default half of them, rounded up.
+    """
+    steps = len(problem.inner_losses)
+    if last is None:
+        last = (steps + 1) // 2
+    if not 1 <= last <= steps:
+        raise UserError(f"last={last} is not a number of inner steps to go back through: give 1 to {steps}.")
+    lower = start
+    for step in range(steps - last):
+        lower = advance(problem, step, upper, lower)
+    pulls: list[Callable[[Lower], tuple[PyTree, Lower]]] = []
+    for step in range(steps - last, steps):
+        if rematerialise:
+            pulls.append(partial(_pull_afresh, problem, step, upper, lower))
+            lower = advance(problem, step, upper, lower)
+        else:
+            lower, pull = differentiable_advance(problem, step, upper, lower)
+            pulls.append(pull)
+    value, aux, gradient, cotangent = outer(problem, upper, lower)
+    for pull in reversed(pulls):
+        through_step, cotangent = pull(cotangent)
+        gradient = add(gradient, through_step)
+    return Hypergradient(value, gradient, aux, *lower)
+
+
+def _pull_afresh(
+    problem: Problem, step: int, upper: PyTree, lower: Lower, cotangent: Lower
+) -> tuple[PyTree, Lower]:
+    # The barrier makes the step depend on the cotangent; without it the compiler would recognise the step
+    # as the one already taken and keep everything from then.
+    params, cotangent = lax.optimization_barrier((lower.params, cotangent))
+    _, pull = differentiable_advance(problem, step, upper, lower._replace(params=params))
+    return pull(cotangent)
+
+
+def reverse(problem: Problem, upper: PyTree, start: Lower, rematerialise: bool) -> Hypergradient:
+    """Exact, plain: `jax.grad` of the unrolled computation (Maclaurin et al. 2015; Franceschi et al. 2017).
+
+    Bias: none. Cost: about twice that of `unrolled`. Memory: the activations of every inner step, forwards
+    and backwards; with `rematerialise` those of one step at a time (`jax.checkpoint` around each).
+    """
+
+    def loss(upper):
+        lower = start
+        for step in range(len(problem.inner_losses)):
+            one_step = partial(advance, problem, step)
+            lower = (jax.checkpoint(one_step) if rematerialise else one_step)(upper, lower)
+        value, aux = problem.outer_loss(lower.params, upper, lower.state)
+        return value, (aux, lower)
+
+    (value, (aux, lower)), gradient = jax.value_and_grad(loss, has_aux=True)(upper)
+    return Hypergradient(value, gradient, aux, *lower)
