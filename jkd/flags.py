@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from jkd.errors import UserError, nearest
 
@@ -30,9 +30,15 @@ class Flag:
     at_most: float | None = None
     group: str | None = None
     default: str | None = None
+    choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raises UserError if a number is not finite or is out of range."""
+        """Raises UserError if a value is no choice, or a number is not finite or out of range."""
+        if self.choices and value not in self.choices:
+            there = ", ".join(self.choices)
+            raise UserError(
+                f"{_flag(name)}={value}: it must be one of {there}{nearest(str(value), self.choices)}"
+            )
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
         for broken, words in (
@@ -43,7 +49,7 @@ class Flag:
             (self.at_most is not None and not value <= self.at_most, f"at most {self.at_most}"),
         ):
             if broken:
-                raise UserError(f"--{name.replace('_', '-')}={value}: it must be {words}")
+                raise UserError(f"{_flag(name)}={value}: it must be {words}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +83,7 @@ def check(owner: Callable[..., Any], values: dict[str, Any]) -> None:
     for name, value in values.items():
         if name not in known:
             raise UserError(f"unknown setting '{name}'{nearest(name, known)}")
-        setting = known[name]
-        setting.flag.check(name, value)
-        choices = typing.get_args(setting.type) if typing.get_origin(setting.type) is Literal else ()
-        if choices and value not in choices:
-            flag = name.replace("_", "-")
-            raise UserError(
-                f"--{flag}={value}: it must be one of {', '.join(choices)}{nearest(str(value), choices)}"
-            )
+        known[name].flag.check(name, value)
 
 
 class Parser(argparse.ArgumentParser):
@@ -136,20 +135,21 @@ def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
     if isinstance(kind, types.UnionType):
         (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
     shown = flag.default if setting.default is None else _show(setting.default)
-    name = "--" + setting.name.replace("_", "-")
+    name = _flag(setting.name)
     common: dict[str, Any] = {"default": setting.default, "dest": setting.name}
-    help_text = f"{flag.meaning} (default: {shown})".replace("%", "%%")
+    meaning = f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
+    help_text = f"{meaning} (default: {shown})".replace("%", "%%")
     if kind is bool:
         group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
-    elif typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        text = f"{flag.meaning}: {', '.join(choices)} (default: {shown})"
-        group.add_argument(name, metavar="NAME", help=text.replace("%", "%%"), **common)
     elif typing.get_origin(kind) is tuple:
         group.add_argument(name, type=_split, metavar="A,B,...", help=help_text, **common)
     else:
         metavar = {int: "N", float: "X", str: "TEXT"}[kind]
         group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What the command lines share: flags from the settings, mistakes in one line, exit statuses.
 
-Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake, 128 + n stopped by signal n (all saved).
+Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake, 128 + n stopped by signal n (all
+saved).
 """
 
 import sys
@@ -20,7 +21,7 @@ def run_method(method: str, arguments: list[str] | None = None) -> None:
     """Distils with `method`, as the command line says, and exits."""
     function = METHODS[method]
     parser = Parser(f"python -m jkd.experiments.{method}", (function.__doc__ or "").splitlines()[0])
-    parser.add_settings(method.upper(), function)
+    parser.add_settings(f"The method, {method}", function)
     taught = function().needs_teachers
     parts = [config.Data, config.Student, config.Recipe, config.Execution]
     if taught:
@@ -47,7 +48,7 @@ def run_teachers(arguments: list[str] | None = None) -> None:
 
 
 def _title(part: type) -> str:
-    return f"{part.__name__.lower()}: {(part.__doc__ or '').splitlines()[0].rstrip('.').lower()}"
+    return (part.__doc__ or part.__name__).splitlines()[0].rstrip(".")
 
 
 def _experiment(method: str, values: dict[str, Any]) -> Experiment:

@@ -1,7 +1,8 @@
 """The contract of a method: a function of its hyperparameters that returns a `Method`.
 
-The hyperparameters are keyword arguments annotated `Annotated[type, "one line of meaning"]`; the command line makes a flag
-of each. All functions in a `Method` are pure and jit-able, and see the whole (global) batch.
+The hyperparameters are keyword arguments annotated `Annotated[type, "one line of meaning"]`; the command
+line makes a flag of each. All functions in a `Method` are pure and jit-able, and see the whole (global)
+batch.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ Metrics = dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """What a loss may see of the examples: images as the networks see them (augmented, standardised), and labels."""
+    """What a loss sees of the examples: labels, and images as networks see them (augmented, standardised)."""
 
     images: Float[Array, "batch height width channels"]
     labels: Int[Array, " batch"]
@@ -25,8 +26,9 @@ class Batch(NamedTuple):
 class Variables(NamedTuple):
     """A method's own variables, beside the student's.
 
-    `params` are lower-level: trained with the student on the lower-level loss (regressors, projections). `state` is what the loss
-    carries along without a gradient (batch statistics of regressors). `upper` are the upper-level variables (teacher weights, weight networks).
+    `params` are lower-level: trained with the student on the lower-level loss (regressors, projections).
+    `state` is what the loss carries along without a gradient (batch statistics of regressors). `upper` are
+    the upper-level variables (teacher weights, weight networks).
     """
 
     params: PyTree = ()
@@ -57,18 +59,22 @@ class LossFn(Protocol):
 
 
 class Memory(NamedTuple):
-    """A fixed-size store of examples, part of the training state, from which the upper level draws its batches."""
+    """A fixed-size store of examples in the training state, from which the upper level draws its batches."""
 
     init: Callable[[Batch], PyTree]  # an example batch gives shapes and types
-    update: Callable[[PRNGKeyArray, PyTree, Batch, Outputs], PyTree]  # after each step, with the student's outputs
+    update: Callable[
+        [PRNGKeyArray, PyTree, Batch, Outputs], PyTree
+    ]  # after each step, with the student's outputs
     sample: Callable[[PRNGKeyArray, PyTree], Batch]
 
 
 class UpperLevel(NamedTuple):
-    """How the upper-level variables are learned: through unrolled lower-level steps taken from the present state, then undone.
+    """How the upper-level variables are learned: through unrolled lower-level steps taken from the present
+    state, then undone.
 
-    `inner_losses` holds one loss per unrolled step. Each step uses the student's own optimizer in its present state. Without a `memory`
-    the unrolled steps see the present training batch and the outer loss a batch held out from training; with one, both see a batch drawn from it.
+    `inner_losses` holds one loss per unrolled step. Each step uses the student's own optimizer in its
+    present state. Without a `memory` the unrolled steps see the present training batch and the outer loss a
+    batch held out from training; with one, both see a batch drawn from it.
     """
 
     inner_losses: tuple[LossFn, ...]
@@ -82,20 +88,21 @@ class UpperLevel(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A distillation method. `init` gets the output signatures (shapes and types) of student and teachers, batch axis included."""
+    """A distillation method.
+
+    `init` gets the output signatures (shapes and types) of student and teachers, batch axis included.
+    """
 
     init: Callable[[PRNGKeyArray, Outputs, tuple[Outputs, ...]], Variables]
     loss: LossFn
     upper_level: UpperLevel | None = None
-    # From a learning-rate schedule and a momentum: the transformation for `Variables.params`, if not the student's own.
+    # From a learning-rate schedule and a momentum: the transformation for `Variables.params`, if not the
+    # student's own.
     optimizer: Callable[[optax.Schedule, float], optax.GradientTransformation] | None = None
     needs_teachers: bool = True
-
 
 
 def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
     """The `init` of a method that has no variables of its own."""
     del key, student, teachers
     return Variables()
-
-

@@ -1,17 +1,21 @@
 """BOMD: bi-level orthogonal multi-teacher distillation (Gong and Wen, Electronics 13(16):3345, 2024).
 
-Given by the paper's abstract: orthogonal projections carry teacher features into the student's feature space and keep their
-structure; a feature alignment loss reinforces it; the teachers' weighting factors are upper-level variables and the student's
-parameters lower-level ones; the upper level is updated through an unrolled student step.
+Given by the paper's abstract: orthogonal projections carry teacher features into the student's feature
+space and keep their structure; a feature alignment loss reinforces it; the teachers' weighting factors are
+upper-level variables and the student's parameters lower-level ones; the upper level is updated through an
+unrolled student step.
 
 Ours, because the abstract does not say:
-- The projection P_k acts position by position on the last feature map and is orthonormal on its smaller side. It is kept on the Stiefel
-  manifold by the QR retraction after each (also each unrolled) momentum step.
-- The alignment compares directions, ‖F_s/‖F_s‖ − F_kP_k/‖F_kP_k‖‖² averaged over positions: an orthonormal projection keeps directions,
-  not the scale of the student's features.
-- Lower level: CE + α Σ_k a_k KD_k + β Σ_k b_k align_k, with a and b the softmax of K upper-level numbers each, which start uniform.
-- Upper level: the mean cross-entropy of the student after n unrolled lower-level steps, on a batch held out from the training images.
-  All n steps use the present training batch, so that teacher outputs are computed once.
+- The projection P_k acts position by position on the last feature map and is orthonormal on its smaller
+  side. It is kept on the Stiefel manifold by the QR retraction after each (also each unrolled) momentum
+  step.
+- The alignment compares directions, ‖F_s/‖F_s‖ − F_kP_k/‖F_kP_k‖‖² averaged over positions: an orthonormal
+  projection keeps directions, not the scale of the student's features.
+- Lower level: CE + α Σ_k a_k KD_k + β Σ_k b_k align_k, with a and b the softmax of K upper-level numbers
+  each, which start uniform.
+- Upper level: the mean cross-entropy of the student after n unrolled lower-level steps, on a batch held out
+  from the training images. All n steps use the present training batch, so that teacher outputs are computed
+  once.
 - Every default below; the optimizer's recipe is the field's (shared by MMKD, CA-MKD and DE-MKD).
 """
 
@@ -23,7 +27,8 @@ import optax
 from jaxtyping import Array, Float
 
 from jkd import stiefel
-from jkd.bilevel import Estimator
+from jkd.bilevel import ESTIMATORS
+from jkd.errors import UserError
 from jkd.flags import Flag
 from jkd.losses.features import match_size, orthogonal_alignment
 from jkd.losses.logits import kd
@@ -31,7 +36,7 @@ from jkd.methods.base import Batch, Loss, Method, UpperLevel, Variables
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 
-_UPPER = "BOMD: upper level"
+_UPPER = "The method's upper level"
 
 
 def bomd(
@@ -55,16 +60,20 @@ def bomd(
     learn_scales: Annotated[
         bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=_UPPER)
     ] = False,
-    estimator: Annotated[Estimator, Flag("how the hypergradient is computed", group=_UPPER)] = "unrolled",
+    estimator: Annotated[
+        str, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
+    ] = "unrolled",
     rematerialise: Annotated[
         bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)
     ] = False,
 ) -> Method:
     """CE + α Σ_k a_k KD_k + β Σ_k b_k align_k with a, b learned through unrolled student steps."""
+    if learn_scales and not bilevel:
+        raise UserError("--learn-scales needs --bilevel: without the upper level nothing would learn them")
 
     def init(key, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
         count = len(teachers)
-        params = ()
+        params: tuple[Array, ...] = ()
         upper: dict[str, Array] = {"kd": jnp.zeros(count)}
         if alignment:
             params = tuple(
@@ -97,7 +106,10 @@ def bomd(
             total += beta * jnp.exp(upper.get("log_beta", 0.0)) * weighted_distance
             metrics |= {"alignment": weighted_distance, "weight_features": weights}
         if learn_scales:
-            metrics |= {"alpha": alpha * jnp.exp(upper["log_alpha"]), "beta": beta * jnp.exp(upper["log_beta"])}
+            metrics |= {
+                "alpha": alpha * jnp.exp(upper["log_alpha"]),
+                "beta": beta * jnp.exp(upper["log_beta"]),
+            }
         return Loss(total, metrics)
 
     upper_level = UpperLevel(

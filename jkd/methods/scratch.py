@@ -1,4 +1,4 @@
-"""Training without teachers: the cross-entropy alone, the floor that every distilled student is compared with."""
+"""Training without teachers: the cross-entropy alone, what every distilled student is compared with."""
 
 import optax
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import optax
 
@@ -21,7 +21,7 @@ SLOW_FAMILIES = ("mobilenet", "shufflenet")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Which images, and how they are augmented."""
+    """Data: which images, and how they are augmented."""
 
     dataset: Annotated[
         str,
@@ -44,11 +44,13 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Teachers and students share it."""
+    """Recipe: how teachers and student are trained."""
 
     epochs: Annotated[
         int | None,
-        Flag("passes over the training images", at_least=1, default=f"{PAPER_EPOCHS}; digits {DIGITS_EPOCHS}"),
+        Flag(
+            "passes over the training images", at_least=1, default=f"{PAPER_EPOCHS}; digits {DIGITS_EPOCHS}"
+        ),
     ] = None
     batch_size: Annotated[int, Flag("examples in a batch, over all devices", at_least=1)] = 64
     learning_rate: Annotated[
@@ -63,13 +65,13 @@ class Recipe:
     nesterov: Annotated[bool, Flag("Nesterov's form of the momentum")] = True
     weight_decay: Annotated[float, Flag("L2 coefficient, on every parameter", at_least=0)] = 5e-4
     dtype: Annotated[
-        Literal["float32", "bfloat16"], Flag("type the networks compute in; parameters stay float32")
+        str, Flag("type the networks compute in; parameters stay float32", choices=("float32", "bfloat16"))
     ] = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
 class Teachers:
-    """Who teaches."""
+    """Teachers: who is listened to."""
 
     teachers: Annotated[
         tuple[str, ...], Flag("architectures, each ARCH (trained first if not found) or ARCH@PATH")
@@ -85,7 +87,7 @@ class Teachers:
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-    """Who learns."""
+    """Student: who learns."""
 
     student: Annotated[str, Flag("the student's architecture")] = "resnet8"
     seed: Annotated[int, Flag("of initialisation, order, augmentation and slices", at_least=0)] = 0
@@ -93,7 +95,7 @@ class Student:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Where and how it runs, without a bearing on what is computed."""
+    """Execution: where and how it runs, without a bearing on what is learned."""
 
     workdir: Annotated[
         str | None, Flag("the run's folder", default="runs/DATASET-STUDENT-METHOD-seedN-HASH")

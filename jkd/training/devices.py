@@ -1,6 +1,7 @@
 """One mesh axis over all local devices: the batch is split along it, everything else is whole on each."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,7 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jkd.errors import UserError
 
 
-class Devices(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Devices:
     """The devices a run uses."""
 
     mesh: Mesh

@@ -58,7 +58,8 @@ def accuracy_metrics(
 ) -> dict[str, Float[Array, ""]]:
     """Returns top-1 and top-5 accuracy, mean cross-entropy in nats and calibration error.
 
-    With fewer than five classes, top-5 is over all of them. A network is right where its label is among the largest logits.
+    With fewer than five classes, top-5 is over all of them. A network is right where its label is among the
+    largest logits.
     """
     top5 = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1]
     return {
@@ -69,7 +70,9 @@ def accuracy_metrics(
     }
 
 
-def vote(teacher_logits: list[Float[np.ndarray, "examples classes"]]) -> Float[np.ndarray, "examples classes"]:
-    """Returns the log of the teachers' mean probabilities: the ensemble's logits, whose argmax is its vote."""
+def vote(
+    teacher_logits: list[Float[np.ndarray, "examples classes"]],
+) -> Float[np.ndarray, "examples classes"]:
+    """Returns the log of the teachers' mean probabilities: the ensemble's logits; the argmax is its vote."""
     logs = jnp.stack([jax.nn.log_softmax(logits) for logits in teacher_logits])
     return np.asarray(jax.nn.logsumexp(logs, axis=0) - jnp.log(len(teacher_logits)))

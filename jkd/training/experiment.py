@@ -12,6 +12,7 @@ import numpy as np
 from jkd import data, files, methods, models
 from jkd.data import Dataset
 from jkd.errors import UserError
+from jkd.methods import Method
 from jkd.report.picture import draw
 from jkd.run import Run
 from jkd.training import config as settings
@@ -19,7 +20,7 @@ from jkd.training import teachers as teaching
 from jkd.training.devices import Devices
 from jkd.training.evaluate import Predictor, accuracy_metrics, vote
 from jkd.training.loop import Job, train
-from jkd.training.state import initial, optimizer, signature, student_variables
+from jkd.training.state import State, initial, optimizer, signature, student_variables
 from jkd.training.step import Augmentation, Task, with_totals
 from jkd.training.teachers import Entry, Teacher
 
@@ -60,7 +61,8 @@ def validate(experiment: Experiment) -> None:
 
 
 def distil(experiment: Experiment) -> dict[str, Any]:
-    """Trains the teachers that are missing, then the student; returns the summary that is in the run's folder.
+    """Trains the teachers that are missing, then the student; returns the summary that is in the run's
+    folder.
 
     A run that is finished is not repeated; one that was stopped goes on where it stopped.
 
@@ -75,7 +77,7 @@ def distil(experiment: Experiment) -> dict[str, Any]:
 
 
 def train_teachers(experiment: Experiment) -> list[dict[str, Any]]:
-    """Trains the teachers that are missing; returns name and test metrics of all of them and prints a table."""
+    """Trains the teachers that are missing; prints and returns the names and test metrics of all of them."""
     validate(experiment)
     spec = experiment.data
     dataset = data.load(spec.dataset, spec.data_dir, spec.image_size)
@@ -88,21 +90,30 @@ def _distil(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     entries = _entries(experiment, dataset) if method.needs_teachers else []
     # Read before anything is trained: a teacher that does not fit is a mistake in the settings.
     given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
+    split = _split(experiment, dataset, method)
     identity = _identity(experiment, dataset, entries, given)
     with Run.open(_workdir(experiment, identity), identity) as run:
         if run.summary is not None:
             print(f"{run.workdir} is finished: {_headline(run.summary)}", flush=True)
             return run.summary
         ready = _teachers(experiment, dataset, entries, given)
-        rated, ensemble, ensemble_logits = [], {}, None
+        rated: list[dict[str, Any]] = []
+        ensemble: dict[str, Any] = {}
+        ensemble_logits: np.ndarray | None = None
         if ready:
             rated, ensemble, ensemble_logits = _rate(experiment, dataset, ready)
             _check_same_teachers(run, ready, rated, ensemble)
-        job, state = _job(experiment, dataset, method, ready, ensemble_logits, run.workdir.name)
+        job, state = _job(experiment, dataset, split, method, ready, ensemble_logits, run.workdir.name)
         state = train(job, state, run)
         summary = _summary(identity, run, state, rated, ensemble)
         run.finish(summary)
-        draw(run.workdir, run.workdir / "picture.png")
+        draw(
+            run.records,
+            run.workdir / "picture.png",
+            teachers=[(row["name"], row["top1"]) for row in rated],
+            ensemble_top1=ensemble.get("top1"),
+            title=run.workdir.name,
+        )
         print(f"{run.workdir} is finished: {_headline(summary)}", flush=True)
         return summary
 
@@ -176,8 +187,9 @@ def _check_same_teachers(
         for old, new in zip(files.read_json(path)["teachers"], now, strict=True):
             if old["fingerprint"] != new["fingerprint"]:
                 raise UserError(
-                    f"{run.workdir} began with another teacher {new['name']} (weights {old['fingerprint']}, now "
-                    f"{new['fingerprint']}): put it back, or give another --workdir"
+                    f"{run.workdir} began with another teacher {new['name']} "
+                    f"(weights {old['fingerprint']}, now {new['fingerprint']}): "
+                    "put it back, or give another --workdir"
                 )
     else:
         files.write_json(path, {"teachers": now, "ensemble": ensemble})
@@ -202,7 +214,7 @@ def _identity(
     experiment: Experiment, dataset: Dataset, entries: list[Entry], given: dict[Entry, Teacher]
 ) -> dict[str, Any]:
     """Returns everything that decides what is computed: the configuration that a run's folder belongs to."""
-    level = methods.create(experiment.method, **experiment.hyperparameters).upper_level
+    method = methods.create(experiment.method, **experiment.hyperparameters)
     arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
     listed = [
         {"name": e.name, "weights": teaching.fingerprint(given[e].variables)}
@@ -221,7 +233,7 @@ def _identity(
             "fingerprint": teaching.fingerprint(arrays),
             "num_classes": dataset.num_classes,
             "image_size": list(dataset.train_images.shape[1:3]),
-            "held_out": experiment.data.held_out if level is not None and level.memory is None else 0.0,
+            "held_out": _held_out(experiment, method),
         }
         | dataclasses.asdict(_augmentation(experiment, dataset)),
         "recipe": dataclasses.asdict(experiment.recipe) | {"epochs": _epochs(experiment)},
@@ -241,17 +253,38 @@ def _workdir(experiment: Experiment, identity: dict[str, Any]) -> Path:
     return Path("runs") / _slug(experiment, identity)
 
 
-def _job(experiment, dataset, method, ready, ensemble_logits, name) -> tuple[Job, Any]:
-    recipe, devices = experiment.recipe, Devices.all()
+def _held_out(experiment: Experiment, method: Method) -> float:
+    """Returns the fraction of the training images that the method's upper level takes for itself."""
     level = method.upper_level
-    fraction = experiment.data.held_out if level is not None and level.memory is None else 0.0
+    return experiment.data.held_out if level is not None and level.memory is None else 0.0
+
+
+def _split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the training images that the lower level sees and those that the upper level sees."""
+    fraction = _held_out(experiment, method)
     kept, held_out = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
+    batch_size = experiment.recipe.batch_size
+    if batch_size > len(kept):
+        raise UserError(
+            f"--batch-size={batch_size} is more than the {len(kept)} training images; "
+            "it can be that many at most"
+        )
+    return kept, held_out
+
+
+def _job(
+    experiment: Experiment,
+    dataset: Dataset,
+    split: tuple[np.ndarray, np.ndarray],
+    method: Method,
+    ready: list[Teacher],
+    ensemble_logits: np.ndarray | None,
+    name: str,
+) -> tuple[Job, State]:
+    recipe, devices = experiment.recipe, Devices.all()
+    kept, held_out = split
     epochs = _epochs(experiment)
     epoch_steps = len(kept) // recipe.batch_size
-    if epoch_steps == 0:
-        raise UserError(
-            f"--batch-size={recipe.batch_size} is more than the {len(kept)} training images; it can be that many at most"
-        )
     rate = settings.schedule(recipe, experiment.student.student, epochs * epoch_steps)
     student = models.create(experiment.student.student, dataset.num_classes, recipe.dtype)
     networks = tuple(models.create(t.architecture, dataset.num_classes, recipe.dtype) for t in ready)
@@ -289,7 +322,13 @@ def _job(experiment, dataset, method, ready, ensemble_logits, name) -> tuple[Job
     return job, state
 
 
-def _summary(identity, run, state, rated, ensemble) -> dict[str, Any]:
+def _summary(
+    identity: dict[str, Any],
+    run: Run,
+    state: State,
+    rated: list[dict[str, Any]],
+    ensemble: dict[str, Any],
+) -> dict[str, Any]:
     records = run.records
     best = max(records, key=lambda record: record["test/top1"])
 
@@ -316,7 +355,8 @@ def _summary(identity, run, state, rated, ensemble) -> dict[str, Any]:
 def _headline(summary: dict[str, Any]) -> str:
     last, best = summary["last"], summary["best"]
     return (
-        f"test top-1 {last['test/top1']:.2%} at the last epoch ({last['epoch']}), top-5 {last['test/top5']:.2%}, "
-        f"calibration error {last['test/ece']:.4f}; best {best['test/top1']:.2%} at epoch {best['epoch']} "
+        f"test top-1 {last['test/top1']:.2%} at the last epoch ({last['epoch']}), "
+        f"top-5 {last['test/top5']:.2%}, calibration error {last['test/ece']:.4f}; "
+        f"best {best['test/top1']:.2%} at epoch {best['epoch']} "
         "(chosen on the test set)"
     )

@@ -31,7 +31,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss stopped being finite. The message names the step and the terms; the last checkpoint is kept."""
+    """The loss is not finite. The message names the step and the terms; the last checkpoint is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Source:
 
 
 class _Speed:
-    """How fast training goes within an epoch, evaluation and saving not counted; the first epoch includes compilation."""
+    """Speed within an epoch, evaluation and saving not counted. The first epoch includes compilation."""
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
@@ -245,4 +245,3 @@ def _epoch_record(job: Job, state: State, epoch: int, predict: Predictor, speed:
         record["test/agreement"] = float(np.mean(logits.argmax(-1) == job.vote.argmax(-1)))
     record["time/images_per_second"] = rate
     return record
-

@@ -24,7 +24,9 @@ class Progress:
             bar_format="{desc} {percentage:3.0f}% |{bar:12}| {remaining} left, {postfix}",
         )
 
-    def advance(self, steps: int, epoch: int, images_per_second: float, loss: float, top1: float | None) -> None:
+    def advance(
+        self, steps: int, epoch: int, images_per_second: float, loss: float, top1: float | None
+    ) -> None:
         """Moves the live line on."""
         if self._live:
             accuracy = "" if top1 is None else f", test top-1 {top1:.2%}"
@@ -43,11 +45,15 @@ class Progress:
         )
         weights = "".join(
             f", {label} [{' '.join(f'{w:.2f}' for w in record[name])}]"
-            for name, label in (("train/weight_logits", "weights"), ("train/weight_features", "feature weights"))
+            for name, label in (
+                ("train/weight_logits", "weights"),
+                ("train/weight_features", "feature weights"),
+            )
             if name in record
         )
         self.say(
-            f"{self._name} epoch {record['epoch']}/{self._epochs}: {terms}, test top-1 {record['test/top1']:.2%}"
+            f"{self._name} epoch {record['epoch']}/{self._epochs}: {terms}, "
+            f"test top-1 {record['test/top1']:.2%}"
             f"{weights}, {record['time/images_per_second']:,.0f} images/s, {_clock(left)} left"
         )
 

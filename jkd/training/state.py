@@ -48,7 +48,7 @@ def with_student(state: State, variables: dict[str, Any]) -> State:
 def optimizer(
     method: Method, rate: optax.Schedule, momentum: float, nesterov: bool, weight_decay: float
 ) -> optax.GradientTransformation:
-    """The lower level's optimizer over `State.params`: SGD, with the method's own for its parameters if it has one."""
+    """The lower level's optimizer over `State.params`: SGD, and the method's own where it has one."""
     sgd = optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
     )
@@ -84,9 +84,7 @@ def initial(
     if method.upper_level is not None:
         upper_opt_state = method.upper_level.optimizer.init(own.upper)
         if method.upper_level.memory is not None:
-            example = Batch(
-                jnp.zeros(images.shape, images.dtype), jnp.zeros(images.shape[0], jnp.int32)
-            )
+            example = Batch(jnp.zeros(images.shape, images.dtype), jnp.zeros(images.shape[0], jnp.int32))
             memory = method.upper_level.memory.init(example)
     return State(
         jnp.zeros((), jnp.int32),

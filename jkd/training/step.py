@@ -21,17 +21,17 @@ _AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE = range(3)
 
 
 class Images(NamedTuple):
-    """A data set in device memory."""
+    """A data set, or a batch of it, as it is stored."""
 
-    images: UInt8[Array, "examples height width channels"]
-    labels: Int[Array, " examples"]
+    images: UInt8[Any, "examples height width channels"]
+    labels: Int[Any, " examples"]
 
 
 class Draw(NamedTuple):
     """Which examples the steps of one call see: positions in `Images`."""
 
-    train: Int[Array, "steps batch"]
-    held_out: Int[Array, "steps held_out"]  # no columns where the method holds none out
+    train: Int[Any, "steps batch"]
+    held_out: Int[Any, "steps held_out"]  # no columns where the method holds none out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Augmentation:
 
     def evaluate(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns images standardised."""
-        return standardise(images, self.mean, self.std, jnp.float32)
+        return standardise(images, jnp.asarray(self.mean), jnp.asarray(self.std))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _inner_loss(task: Task, loss: LossFn) -> Callable[..., Any]:
 def _upper_update(
     task: Task, state: State, teachers: PyTree, key: PRNGKeyArray, seen: _Seen, held_out: Batch
 ) -> tuple[State, Metrics]:
-    """Updates the upper-level variables through unrolled steps from the present state, which stays as it is."""
+    """Updates the upper-level variables through unrolled steps from the present state, then undoes these."""
     level = task.method.upper_level
     assert level is not None
     if level.memory is not None:
@@ -164,7 +164,8 @@ def _upper_update(
 def train_step(
     task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images, update_upper: Any
 ) -> tuple[State, Metrics, Metrics]:
-    """Returns the next state, the metrics of the step, and those of the upper level (zeros where it had no update).
+    """Returns the next state, the metrics of the step, and those of the upper level (zeros where it had no
+    update).
 
     `update_upper` is a bool, or a boolean scalar where it is only known inside the compiled program.
     """
@@ -214,8 +215,9 @@ def train_step(
 class Call(NamedTuple):
     """A compiled call of up to `steps` training steps.
 
-    `run(state, teachers, data, draw, step, count)` takes the first `count` rows of `draw` and returns the state and the
-    metrics of each step, stacked. `step` repeats `state.step` on the host, so that no call waits for the one before.
+    `run(state, teachers, data, draw, step, count)` takes the first `count` rows of `draw` and returns the
+    state and the metrics of each step, stacked. `step` repeats `state.step` on the host, so that no call
+    waits for the one before.
     """
 
     steps: int
@@ -225,8 +227,8 @@ class Call(NamedTuple):
 def compile_call(task: Task, steps: int) -> Call:
     """Returns the compiled training call.
 
-    One step a call compiles two programs, with and without an upper-level update. Many are one loop whose length is
-    an argument, so that the shorter last call of an epoch needs no program of its own.
+    One step a call compiles two programs, with and without an upper-level update. Many are one loop whose
+    length is an argument, so that the shorter last call of an epoch needs no program of its own.
     """
 
     def one(state: State, teachers, data: Images, train, held_out, update_upper):
@@ -276,9 +278,9 @@ def compile_call(task: Task, steps: int) -> Call:
 
 
 def with_totals(task: Task, state: State, teachers: PyTree, images: tuple[int, ...]) -> State:
-    """Returns the state with totals of zero for every metric that a step on batches of shape `images` gives."""
+    """Returns the state with totals of zero for each metric of a step on batches of shape `images`."""
     names = ("outer_loss", "hypergradient_norm", "updates") if task.method.upper_level is not None else ()
     state = state._replace(totals={}, upper_totals={name: jnp.zeros(()) for name in names})
-    raw = Images(jax.ShapeDtypeStruct(images, jnp.uint8), jax.ShapeDtypeStruct(images[:1], jnp.int32))
+    raw = jax.eval_shape(lambda: Images(jnp.zeros(images, jnp.uint8), jnp.zeros(images[0], jnp.int32)))
     _, metrics, _ = jax.eval_shape(lambda s, t, r: train_step(task, s, t, r, r, False), state, teachers, raw)
     return state._replace(totals=jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), metrics))

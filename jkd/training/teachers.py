@@ -16,7 +16,7 @@ from jkd.interop import torch as interop
 
 
 class Entry(NamedTuple):
-    """One entry of `--teachers`: an architecture with the path it is read from, or the seed it is trained with."""
+    """One of `--teachers`: an architecture with the path it is read from or the seed it is trained with."""
 
     architecture: str
     path: Path | None
@@ -43,7 +43,9 @@ def entries(specs: tuple[str, ...], first_seed: int) -> list[Entry]:
         UserError: there is none, an architecture is unknown, or a path does not exist.
     """
     if not specs:
-        raise UserError("--teachers= names no teacher; give architectures such as --teachers=resnet14,wrn_16_1")
+        raise UserError(
+            "--teachers= names no teacher; give architectures such as --teachers=resnet14,wrn_16_1"
+        )
     found: list[Entry] = []
     for spec in specs:
         architecture, at, path = spec.partition("@")
@@ -51,7 +53,8 @@ def entries(specs: tuple[str, ...], first_seed: int) -> list[Entry]:
         if at:
             if not Path(path).exists():
                 raise UserError(
-                    f"--teachers={spec}: there is no '{path}'; give a run's folder or a state-dict file (.npz, .safetensors)"
+                    f"--teachers={spec}: there is no '{path}'; give a run's folder or a state-dict file "
+                    "(.npz, .safetensors)"
                 )
             found.append(Entry(architecture, Path(path), None))
         else:
@@ -79,7 +82,8 @@ def load(entry: Entry, num_classes: int) -> Teacher:
     if path.is_dir():
         return _from_run(entry, path, num_classes)
     variables = interop.from_state_dict(entry.architecture, interop.load_state_dict(path))
-    classes = jax.tree.leaves(jax.eval_shape(lambda v: _logits(entry.architecture, v), variables))[0].shape[-1]
+    # The classifier is the one matrix that a network has.
+    (classes,) = (leaf.shape[-1] for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim == 2)
     if classes != num_classes:
         raise _other_classes(entry, classes, num_classes)
     return Teacher(entry.name, entry.architecture, variables)
@@ -123,7 +127,8 @@ def table(rated: list[dict[str, Any]], ensemble: dict[str, Any]) -> str:
     rows = [*rated, {"name": "ensemble (mean of probabilities)"} | ensemble]
     width = max(len(row["name"]) for row in rows)
     lines = [
-        f"  {row['name']:<{width}}  test top-1 {row['top1']:.2%}  top-5 {row['top5']:.2%}  loss {row['loss']:.3f}"
+        f"  {row['name']:<{width}}  test top-1 {row['top1']:.2%}, "
+        f"top-5 {row['top5']:.2%}, loss {row['loss']:.3f}"
         for row in rows
     ]
     return "\n".join(["teachers:", *lines])

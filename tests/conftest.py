@@ -1,0 +1,69 @@
+"""What the tests share: a tiny data set of real digits and a command line in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory) -> Path:
+    """Writes 8×8 scanned digits of four classes as an .npz: 640 for training, 77 for testing."""
+    digits = load_digits(n_class=CLASSES)
+    images = (digits.images * 255 / 16).astype(np.uint8)
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    np.savez(
+        path,
+        x_train=images[:640],
+        y_train=digits.target[:640],
+        x_test=images[640:],
+        y_test=digits.target[640:],
+    )
+    return path
+
+
+class CommandLine:
+    """`python -m jkd.experiments.<name>` in a process, with one cache of compiled programs for all tests."""
+
+    def __init__(self, folder: Path, data: Path):
+        self.folder, self.data = folder, data
+
+    def start(self, name: str, *flags: str, devices: int = 1) -> subprocess.Popen[str]:
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        command = [sys.executable, "-m", f"jkd.experiments.{name}", f"--dataset=npz:{self.data}", *flags]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, name: str, *flags: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+        process = self.start(name, *flags, devices=devices)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def kill(self, process: subprocess.Popen[str], number: int = signal.SIGKILL) -> str:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=600)
+        return out + err
+
+
+@pytest.fixture(scope="session")
+def command_line(tmp_path_factory, tiny_npz) -> CommandLine:
+    """The command line, in a folder that keeps its teachers for all tests."""
+    return CommandLine(tmp_path_factory.mktemp("work"), tiny_npz)

@@ -1,0 +1,98 @@
+"""A user's mistakes: one line that names it, exit status 2, no traceback, nothing begun."""
+
+import numpy as np
+import pytest
+
+from jkd.experiments.cli import run_method
+
+MISTAKES = {
+    "unknown architecture": (["--student=resnet88"], "resnet88", "did you mean 'resnet8'"),
+    "unknown teacher": (["--teachers=vgg31"], "vgg31", "did you mean 'vgg13'"),
+    "unknown flag": (["--teecher-dir=x"], "--teecher-dir", "did you mean '--teacher-dir'"),
+    "unknown choice": (["--estimator=unroled"], "unroled", "did you mean 'unrolled'"),
+    "no teachers": (["--teachers="], "no teacher", "resnet14"),
+    "teacher not there": (["--teachers=resnet8@nowhere"], "nowhere", "state-dict file"),
+    "unknown data set": (["--dataset=cifar1000"], "cifar1000", "did you mean"),
+    "no such file": (["--dataset=npz:nowhere.npz"], "nowhere.npz", ""),
+    "not a number": (["--epochs=ten"], "ten", "int"),
+    "out of range": (["--momentum=1.5"], "1.5", "below 1"),
+    "not finite": (["--alpha=nan"], "nan", "finite"),
+    "impossible workdir": (["--workdir=/dev/null/x"], "/dev/null/x", "--workdir"),
+    "batch too large": (["--batch-size=5000"], "5000", "training images"),
+}
+
+
+def mistake(capsys, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        run_method("bomd", flags)
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "teachers").exists()
+    assert not (tmp_path / "runs").exists()
+    return err
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_told_in_one_line(capsys, tmp_path, monkeypatch, name):
+    flags, *words = MISTAKES[name]
+    err = mistake(capsys, tmp_path, monkeypatch, flags)
+    for word in words:
+        assert word in err
+
+
+def test_teacher_of_other_classes(capsys, tmp_path, monkeypatch):
+    entries = tiny_state_dict(classes=7)
+    np.savez(tmp_path / "teacher.npz", **entries)
+    err = mistake(capsys, tmp_path, monkeypatch, ["--teachers=resnet8@teacher.npz"])
+    assert "knows 7 classes, the data set has 10" in err
+
+
+def test_state_dict_with_a_missing_entry(capsys, tmp_path, monkeypatch):
+    entries = tiny_state_dict(classes=10)
+    del entries["layer1.0.conv1.weight"]
+    np.savez(tmp_path / "teacher.npz", **entries)
+    err = mistake(capsys, tmp_path, monkeypatch, ["--teachers=resnet8@teacher.npz"])
+    assert "layer1.0.conv1.weight" in err
+
+
+def test_truncated_state_dict(capsys, tmp_path, monkeypatch):
+    np.savez(tmp_path / "teacher.npz", **tiny_state_dict(classes=10))
+    whole = (tmp_path / "teacher.npz").read_bytes()
+    (tmp_path / "teacher.npz").write_bytes(whole[: len(whole) // 2])
+    err = mistake(capsys, tmp_path, monkeypatch, ["--teachers=resnet8@teacher.npz"])
+    assert "teacher.npz" in err
+
+
+def tiny_state_dict(classes):
+    import jax
+
+    from jkd import models
+    from jkd.interop.torch import to_state_dict
+
+    model = models.create("resnet8", classes)
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
+    return dict(to_state_dict("resnet8", variables))
+
+
+def test_in_a_real_process(command_line):
+    result = command_line.run("bomd", "--students=resnet8")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "did you mean '--student'" in result.stderr
+
+
+def test_batch_that_does_not_divide_by_the_devices(command_line):
+    result = command_line.run("scratch", "--batch-size=60", devices=8)
+    assert result.returncode == 2
+    assert "60" in result.stderr and "8 devices" in result.stderr and "56" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["bomd", "aver", "scratch", "teacher"])
+def test_help_shows_each_flag_with_its_default(command_line, name):
+    result = command_line.run(name, "--help")
+    assert result.returncode == 0
+    assert "--epochs" in result.stdout and "(default: 240; digits" in result.stdout
