@@ -167,7 +167,7 @@ class Run:
         """Saves a checkpoint in the background; the arrays may be donated once this returns.
 
         Args:
-            step: The number of training steps done. Nothing is saved unless it is later than the last one saved.
+            step: The number of training steps done. Nothing is saved unless it is later than the last save.
             state: Named items, each a pytree of arrays (not a bare array); `restore_item` reads one alone.
         """
         checkpoints.save(self._checkpoints, step, state)
