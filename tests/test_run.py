@@ -65,7 +65,11 @@ def test_a_folder_holds_configuration_session_records_and_summary(workdir):
     assert summary == {"top1": 0.5, "teachers": [{"name": "vgg8", "top1": 0.75}]}
     (session,) = map(json.loads, (workdir / "sessions.jsonl").read_text().splitlines())
     assert session["versions"]["jax"] == jax.__version__
-    assert session["devices"] == {"platform": "cpu", "kind": "cpu", "count": jax.device_count()}
+    assert session["devices"] == {
+        "platform": jax.default_backend(),
+        "kind": jax.devices()[0].device_kind,
+        "count": jax.device_count(),
+    }
     assert "pytest" in session["command"]
 
 
@@ -178,11 +182,55 @@ def test_resuming_drops_the_records_after_the_checkpoint(workdir):
     assert scalars(workdir, "w/1") == [(1, 0.1), (2, 0.2), (3, 0.9)]
 
 
-def train(workdir, devices):
-    """Saves a state at every step, until it is killed."""
+def on_cpus(devices, function, *arguments):
+    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
+    function(*arguments)
+
+
+def start_process(devices, function, *arguments):
+    # A server that has imported everything forks the processes, which saves seconds for each.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jkd.run", "optax", "chex"])
+    process = context.Process(target=on_cpus, args=(devices, function, *arguments))
+    process.start()
+    return process
+
+
+def spread_over_devices(workdir):
+    """Restores a checkpoint sharded over all devices and saves it from there."""
+    mesh = jax.make_mesh((jax.device_count(),), ("batch",))
+
+    def placed(x):
+        divides = x.ndim > 0 and x.shape[-1] % jax.device_count() == 0
+        spec = jax.P(*[None] * (x.ndim - 1), "batch") if divides else jax.P()
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=jax.sharding.NamedSharding(mesh, spec))
+
+    wanted = jax.tree.map(placed, make_state(0))
     with Run.open(workdir, CONFIG) as run:
-        sharding = jax.sharding.NamedSharding(jax.make_mesh((devices,), ("batch",)), jax.P())
+        step, state = run.restore(wanted)
+        for leaf, want in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+            assert leaf.sharding.is_equivalent_to(want.sharding, leaf.ndim)
+        run.save(step + 1, state)
+
+
+def test_a_checkpoint_moves_between_one_device_and_eight(workdir):
+    with Run.open(workdir, CONFIG) as run:
+        run.save(1, make_state(7))
+    process = start_process(8, spread_over_devices, workdir)
+    process.join()
+    assert process.exitcode == 0
+    with Run.open(workdir, CONFIG) as run:
+        step, state = run.restore(abstract(make_state(0)))
+    assert step == 2
+    assert_same(state, make_state(7))
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+
+
+def train(workdir):
+    """Saves a state at every step, until it is killed."""
+    with Run.open(workdir, CONFIG) as run:
+        sharding = jax.sharding.NamedSharding(jax.make_mesh((jax.device_count(),), ("batch",)), jax.P())
         restored = run.restore(abstract(make_state(0)))
         step = restored[0] if restored else 0
         while True:
@@ -192,14 +240,10 @@ def train(workdir, devices):
 
 
 def test_killed_at_any_moment_it_reopens_at_the_newest_complete_checkpoint(workdir):
-    # A server that has imported everything forks the processes, which saves seconds for each.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jkd.run", "optax", "chex"])
     moment = random.Random(0)
     newest = 0
     for devices in (1, 8, 1, 8, 1):
-        process = context.Process(target=train, args=(workdir, devices))
-        process.start()
+        process = start_process(devices, train, workdir)
         started, before = time.monotonic(), newest
         while newest < before + 2 and time.monotonic() < started + 60:
             time.sleep(moment.uniform(0, 0.1))
