@@ -158,6 +158,17 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(workdir):
         restore_item(workdir, "student", wider)
 
 
+def test_a_truncated_checkpoint_is_named(workdir):
+    student = {"kernel": jnp.ones((100, 100))}
+    with Run.open(workdir, CONFIG) as run:
+        run.save(0, {"student": student})
+    for path in (workdir / "checkpoints" / "0" / "student" / "d").iterdir():
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"checkpoints/0/student is damaged") as refused:
+        restore_item(workdir, "student", student)
+    assert "\n" not in str(refused.value)
+
+
 def scalars(workdir, tag):
     events = EventAccumulator(str(workdir / "tensorboard"))
     events.Reload()
