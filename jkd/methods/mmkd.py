@@ -1,0 +1,260 @@
+"""MMKD: adaptive multi-teacher distillation with meta-learning (Zhang, Chen and Wang, arXiv:2306.06634).
+
+Two small networks weigh the teachers anew for each example, one for their logits and one for their last
+feature maps. The student learns CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k; the networks learn from what three
+student steps do to the cross-entropy on examples that the student gets wrong.
+
+Given by the published code (github.com/Rorozhl/MMKD), whose numbers the test of this module is held to:
+- w is the softmax of two linear layers (the first halves the width, ReLU between) of all teachers' logits
+  beside the student's; u the same of the rows of the B×B Gram matrices of the flattened maps. No gradient
+  goes through the student's part. Both inputs are raw, so that an architecture's scale decides how far the
+  softmax saturates.
+- KD_k has the factor T²; mse_k is a mean over space and channels; both are averaged over the batch after
+  they are weighed.
+- Where two maps differ in size the larger is average-pooled to the smaller, the student's before its
+  regressor.
+- Regressors are trained with the student and by its optimizer, in training steps and in unrolled ones. They
+  only ever see training batches: the running averages of their batch norm are never read, and ours have none.
+- Every fifth step a batch is drawn from the buffer. Two steps on the α and β terms alone and one on the
+  cross-entropy alone start from the student's present parameters and momentum, at its present rate and weight
+  decay, with batch norm in training mode. The outer loss is the cross-entropy on the same batch, again in
+  training mode. Then the student is put back.
+- The upper optimizer holds both weight networks and nothing else: Adam, weight decay added to the gradient.
+
+Where the published code differs from its own description or from us:
+- Its flag for three-layer regressors never arrives (the argument lands in another's place), so that its
+  results come from a 1×1 convolution. That is our default too, "linear"; "conv" is what the flag announces.
+- Its training step leaves out α (1 in its command). Ours has it.
+- Its hypergradient is that of plain momentum even where the steps are Nesterov's. Ours is of the steps taken.
+- It skips an epoch's incomplete last batch together with the upper update due there. Ours drops that batch,
+  and updates on the last step.
+- Putting the student back leaves its running averages one batch of the buffer further. Ours are as before.
+- It computes the teachers' outputs in each unrolled step, and again on the way back. Ours, once a batch.
+
+Ours: the normalised inputs of the weight networks (each network's logits shifted and scaled to mean 0 and
+deviation 1 over the batch, cosines in place of inner products), and the option to let the gradient through
+the student's part of the inputs.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jkd.bilevel import ESTIMATORS
+from jkd.flags import Flag
+from jkd.losses.features import match_size, mse, unit_vectors
+from jkd.losses.logits import kd
+from jkd.methods.base import Batch, Loss, Method, UpperLevel, Variables
+from jkd.methods.mmkd_buffer import hard_buffer
+from jkd.methods.scratch import cross_entropy
+from jkd.models import Outputs
+from jkd.models.layers import TORCH_LINEAR, uniform_bias
+
+RegressorForm = Literal["linear", "conv"]
+InputForm = Literal["raw", "normalised"]
+
+_UPPER = "MMKD: upper level"
+
+
+class WeightNetwork(nn.Module):
+    """Weights of the teachers for each example of a batch: two linear layers and a softmax."""
+
+    teachers: int
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
+        """Returns weights that sum to 1 over the teachers."""
+        hidden = nn.relu(_linear(inputs, inputs.shape[-1] // 2, "hidden"))
+        return nn.softmax(_linear(hidden, self.teachers, "out"))
+
+
+class Regressor(nn.Module):
+    """Carries the student's feature map to a teacher's channels; batch norm is by the batch, always.
+
+    "linear" is one 1×1 convolution, "conv" a 1×1 to half the student's channels, a 3×3 and a 1×1; each is
+    followed by batch norm and ReLU.
+    """
+
+    channels: int
+    form: RegressorForm = "linear"
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "batch height width from"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Returns the map with `channels` channels."""
+        half = features.shape[-1] // 2
+        layers = {"linear": ((self.channels, 1),), "conv": ((half, 1), (half, 3), (self.channels, 1))}[
+            self.form
+        ]
+        x = features
+        for i, (channels, kernel) in enumerate(layers):
+            x = nn.Conv(
+                channels,
+                (kernel, kernel),
+                kernel_init=TORCH_LINEAR,
+                bias_init=uniform_bias(kernel**2 * x.shape[-1]),
+                name=f"conv{i}",
+            )(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"norm{i}")(x))
+        return x
+
+
+class Weights(NamedTuple):
+    """Who is listened to, per example: `logits` is w, `features` u."""
+
+    logits: Float[Array, "batch teachers"]
+    features: Float[Array, "batch teachers"]
+
+
+def teacher_weights(
+    upper: Weights, student: Outputs, teachers: tuple[Outputs, ...], *, inputs: InputForm, stop_student: bool
+) -> Weights:
+    """Returns both weight matrices.
+
+    Args:
+        upper: the parameters of the two weight networks.
+        student: the student's outputs for the batch.
+        teachers: each teacher's.
+        inputs: "raw", or "normalised" to the same scale for every architecture.
+        stop_student: whether the student's outputs are constants here.
+    """
+    seen = jax.lax.stop_gradient(student) if stop_student else student
+    network = WeightNetwork(len(teachers))
+    normalised = inputs == "normalised"
+    logits = jnp.concatenate([_logits(o, normalised) for o in (*teachers, seen)], axis=-1)
+    grams = jnp.concatenate([_gram(o, normalised) for o in (*teachers, seen)], axis=-1)
+    return Weights(
+        network.apply({"params": upper.logits}, logits), network.apply({"params": upper.features}, grams)
+    )
+
+
+def feature_errors(
+    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[Outputs, ...], form: RegressorForm
+) -> Float[Array, "batch teachers"]:
+    """Returns mse_k of each example, between teacher k's last map and its regressor's."""
+
+    def error(params: PyTree, teacher: Outputs) -> Float[Array, " batch"]:
+        ours, theirs = match_size(student.features[-1], teacher.features[-1])
+        regressor = Regressor(theirs.shape[-1], form)
+        # Batch norm keeps running averages here because flax has no other; nobody reads them.
+        mapped, _ = regressor.apply({"params": params}, ours, mutable=["batch_stats"])
+        return mse(mapped, theirs)
+
+    return jnp.stack([error(p, t) for p, t in zip(regressors, teachers, strict=True)], axis=-1)
+
+
+def mmkd(
+    *,
+    temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
+    beta: Annotated[float, Flag("coefficient β of the weighted feature errors", at_least=0)] = 100.0,
+    regressor: Annotated[RegressorForm, Flag("from student to teacher features")] = "linear",
+    weight_inputs: Annotated[InputForm, Flag("what the weight networks see")] = "raw",
+    stop_student_inputs: Annotated[
+        bool, Flag("no gradient through the student's outputs where the weight networks see them")
+    ] = True,
+    buffer_size: Annotated[int, Flag("images in the hard buffer", at_least=1, group=_UPPER)] = 256,
+    every: Annotated[int, Flag("one upper-level update every so many steps", at_least=1, group=_UPPER)] = 5,
+    matching_steps: Annotated[
+        int,
+        Flag(
+            "unrolled steps on the α and β terms, before the one on the cross-entropy",
+            at_least=1,
+            group=_UPPER,
+        ),
+    ] = 2,
+    upper_learning_rate: Annotated[
+        float, Flag("Adam's rate for the weight networks", above=0, group=_UPPER)
+    ] = 1e-3,
+    upper_weight_decay: Annotated[
+        float, Flag("weight decay of the weight networks, added to the gradient", at_least=0, group=_UPPER)
+    ] = 1e-4,
+    estimator: Annotated[
+        str, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
+    ] = "unrolled",
+    rematerialise: Annotated[
+        bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)
+    ] = False,
+) -> Method:
+    """CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k, w and u learned through unrolled steps on hard examples."""
+
+    def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
+        logits_key, features_key, *keys = jax.random.split(key, 2 + len(teachers))
+        network = WeightNetwork(len(teachers))
+        batch_size = student.logits.shape[0]
+        classes = student.logits.shape[-1] + sum(t.logits.shape[-1] for t in teachers)
+        upper = Weights(
+            network.init(logits_key, jnp.zeros((1, classes)))["params"],
+            network.init(features_key, jnp.zeros((1, batch_size * (1 + len(teachers)))))["params"],
+        )
+        example = jnp.zeros((1, 1, 1, student.features[-1].shape[-1]))
+        params = tuple(
+            Regressor(teacher.features[-1].shape[-1], regressor).init(k, example)["params"]
+            for k, teacher in zip(keys, teachers, strict=True)
+        )
+        return Variables(params=params, upper=upper)
+
+    def matching_loss(
+        variables: Variables, student: Outputs, teachers: tuple[Outputs, ...], batch: Batch, progress
+    ) -> Loss:
+        del batch, progress
+        weights = teacher_weights(
+            variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
+        )
+        divergences = jnp.stack([kd(student.logits, t.logits, temperature) for t in teachers], axis=-1)
+        errors = feature_errors(variables.params, student, teachers, regressor)
+        weighted_kd = (weights.logits * divergences).sum(-1).mean()
+        weighted_errors = (weights.features * errors).sum(-1).mean()
+        metrics = {
+            "kd": weighted_kd,
+            "features": weighted_errors,
+            "weight_logits": weights.logits.mean(0),
+            "weight_logits_std": weights.logits.std(0),
+            "weight_features": weights.features.mean(0),
+            "weight_features_std": weights.features.std(0),
+        }
+        return Loss(alpha * weighted_kd + beta * weighted_errors, metrics)
+
+    def ce_loss(variables: Variables, student: Outputs, teachers, batch: Batch, progress) -> Loss:
+        del variables, teachers, progress
+        ce = cross_entropy(student, batch)
+        return Loss(ce, {"ce": ce})
+
+    def loss(variables: Variables, student: Outputs, teachers, batch: Batch, progress) -> Loss:
+        ce = ce_loss(variables, student, teachers, batch, progress)
+        matching = matching_loss(variables, student, teachers, batch, progress)
+        return Loss(ce.value + matching.value, ce.metrics | matching.metrics)
+
+    upper_level = UpperLevel(
+        inner_losses=(matching_loss,) * matching_steps + (ce_loss,),
+        outer_loss=cross_entropy,
+        optimizer=optax.chain(optax.add_decayed_weights(upper_weight_decay), optax.adam(upper_learning_rate)),
+        every=every,
+        at_epoch_end=True,
+        memory=hard_buffer(buffer_size),
+        estimator=estimator,
+        rematerialise=rematerialise,
+    )
+    return Method(init, loss, upper_level)
+
+
+def _linear(inputs: Float[Array, "batch inputs"], width: int, name: str) -> Float[Array, "batch width"]:
+    bias = uniform_bias(inputs.shape[-1])
+    return nn.Dense(width, kernel_init=TORCH_LINEAR, bias_init=bias, name=name)(inputs)
+
+
+def _logits(outputs: Outputs, normalised: bool) -> Float[Array, "batch classes"]:
+    # Over the batch too: how confident an example's logits are beside the others' stays visible.
+    return jax.nn.standardize(outputs.logits, axis=(0, 1)) if normalised else outputs.logits
+
+
+def _gram(outputs: Outputs, normalised: bool) -> Float[Array, "batch batch"]:
+    flat = outputs.features[-1].reshape(len(outputs.logits), -1)
+    if normalised:
+        flat = unit_vectors(flat)
+    return flat @ flat.T

@@ -1,0 +1,96 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jkd.errors import UserError
+from jkd.methods.base import Batch
+from jkd.methods.mmkd_buffer import hard_buffer
+from jkd.models import Outputs
+
+SIZE, BATCH, CLASSES = 10, 4, 3
+MEMORY = hard_buffer(SIZE)
+UPDATE = jax.jit(MEMORY.update)
+
+
+def batch_of(number):
+    """Images that all hold one number, so that they can be told apart; the label goes with it."""
+    return Batch(jnp.full((BATCH, 2, 2, 1), float(number)), jnp.full(BATCH, number % CLASSES, jnp.int32))
+
+
+def saying(predictions):
+    logits = jax.nn.one_hot(jnp.array(predictions), CLASSES)
+    return Outputs(logits, (), logits)
+
+
+def right(number):
+    return saying([number % CLASSES] * BATCH)
+
+
+def numbers(buffer):
+    return np.asarray(buffer.images[:, 0, 0, 0])
+
+
+@pytest.fixture
+def full():
+    buffer = MEMORY.init(batch_of(0))
+    for number in (1, 2, 3):
+        buffer = UPDATE(jax.random.key(number), buffer, batch_of(number), right(number))
+    return buffer
+
+
+def test_the_first_batches_fill_it_whole_whatever_the_student_says(full):
+    assert numbers(full).tolist() == [1] * 4 + [2] * 4 + [3] * 2
+    assert full.labels.tolist() == [1] * 4 + [2] * 4 + [0] * 2
+    assert full.filled == SIZE
+
+
+@pytest.mark.parametrize("wrong", range(BATCH + 1))
+def test_misclassified_images_replace_as_many_distinct_entries(full, wrong):
+    label = 7 % CLASSES
+    predictions = [label + 1] * wrong + [label] * (BATCH - wrong)
+    for seed in range(5):
+        after = UPDATE(jax.random.key(seed), full, batch_of(7), saying(predictions))
+        replaced = numbers(after) == 7
+        assert replaced.sum() == wrong
+        assert (np.asarray(after.labels)[replaced] == label).all()
+        chex.assert_trees_all_equal(numbers(after)[~replaced], numbers(full)[~replaced])
+
+
+def test_each_image_keeps_its_label(full):
+    images = jnp.arange(10.0, 14.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
+    labels = jnp.arange(4, dtype=jnp.int32) % CLASSES
+    after = UPDATE(jax.random.key(0), full, Batch(images, labels), saying((labels + 1) % CLASSES))
+    new = numbers(after) >= 10
+    assert new.sum() == BATCH
+    assert ((numbers(after)[new] - 10) % CLASSES == np.asarray(after.labels)[new]).all()
+
+
+def test_which_entries_are_replaced_is_random(full):
+    after = [UPDATE(jax.random.key(seed), full, batch_of(7), saying([0] * BATCH)) for seed in range(20)]
+    assert (np.stack([numbers(a) == 7 for a in after]).mean(0) > 0).all()
+
+
+def test_batches_are_drawn_without_replacement(full):
+    distinct = full.replace(images=jnp.arange(10.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1)))
+    draws = [MEMORY.sample(jax.random.key(seed), distinct) for seed in range(20)]
+    for batch in draws:
+        chex.assert_shape(batch.images, (BATCH, 2, 2, 1))
+        assert len(set(batch.images[:, 0, 0, 0].tolist())) == BATCH
+    assert set(jnp.stack([b.images[:, 0, 0, 0] for b in draws]).ravel().tolist()) == set(range(10))
+
+
+def test_what_is_not_filled_yet_is_not_drawn():
+    buffer = UPDATE(jax.random.key(0), MEMORY.init(batch_of(0)), batch_of(5), right(5))
+    for seed in range(20):
+        assert (MEMORY.sample(jax.random.key(seed), buffer).images == 5).all()
+
+
+def test_an_empty_buffer_gives_finite_images():
+    chex.assert_tree_all_finite(MEMORY.sample(jax.random.key(0), MEMORY.init(batch_of(0))))
+
+
+def test_a_batch_larger_than_the_buffer_is_a_mistake():
+    with pytest.raises(UserError, match=r"--buffer-size=3: it must be at least the batch size, 4"):
+        hard_buffer(3).init(batch_of(0))
