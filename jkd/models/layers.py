@@ -1,4 +1,4 @@
-"""The layers that the families share, with the arithmetic and the initial values of their PyTorch originals."""
+"""The layers that the families share, with the arithmetic and initial values of their PyTorch originals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ TORCH_LINEAR = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 def conv(
     features: int, kernel: int, name: str, dtype: DTypeLike, stride: int = 1, bias: bool = False
 ) -> nn.Conv:
-    """Returns a square convolution padded by `kernel // 2` on every side ("SAME" is not, where it strides)."""
+    """Returns a square convolution padded by `kernel // 2` all round ("SAME" is not, where it strides)."""
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -48,12 +48,15 @@ class BatchNorm(nn.BatchNorm):
         self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
     ) -> Any:
         """Normalises each channel of `x` by the batch's statistics or the running ones."""
-        old = self.get_variable("batch_stats", "var", default=None)
+        frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        if frozen or self.is_initializing():
+            return super().__call__(x, use_running_average, mask=mask)
+        old: Array = self.get_variable("batch_stats", "var")
         y = super().__call__(x, use_running_average, mask=mask)
-        new = self.get_variable("batch_stats", "var")
-        if new is not old and not self.is_initializing():
-            values = x.size // x.shape[-1]
-            self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / max(values - 1, 1))
+        new: Array = self.get_variable("batch_stats", "var")
+        values = x.size // x.shape[-1]
+        # `new - momentum * old` is the batch's part of the new average.
+        self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / max(values - 1, 1))
         return y
 
 

@@ -10,7 +10,10 @@ from jkd.models.layers import BatchNorm, conv, outputs
 
 
 class VGG(nn.Module):
-    """Five stages of 3x3 convolutions, the map halved between them (before the last: only of 64x64 images)."""
+    """Five stages of 3x3 convolutions, the map halved between them by a max pooling.
+
+    Before the last stage that is so for images 64 high alone, by the published rule.
+    """
 
     convolutions: tuple[int, int, int, int, int]  # in each stage
     num_classes: int
@@ -18,7 +21,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width channels"], train: bool = False) -> Outputs:
-        """Returns logits, features of the five stages (the first is the stem), and embedding of the images."""
+        """Returns logits, features of the five stages (the first as stem), and embedding of the images."""
         x = images
         features: list[Array] = []
         channels = (64, 128, 256, 512, 512)
