@@ -8,11 +8,13 @@ from jkd.flags import check
 from jkd.methods.aver import aver
 from jkd.methods.base import Batch, Loss, Memory, Method, UpperLevel, Variables
 from jkd.methods.bomd import bomd
+from jkd.methods.mmkd import mmkd
 from jkd.methods.scratch import scratch
 
 METHODS: dict[str, Callable[..., Method]] = {
     "aver": aver,
     "bomd": bomd,
+    "mmkd": mmkd,
     "scratch": scratch,
 }
 
