@@ -91,7 +91,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences notes on data not prepared and TensorFlow not installed: our errors say it where it matters."""
+    """Silences notes on data not prepared and TensorFlow not installed: our errors say it where it counts."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -153,11 +153,19 @@ def _check_tensorflow(builder: Any, name: str) -> None:
         )
 
 
+def _hide_devices_from_tensorflow() -> None:
+    # It would reserve the whole memory of a GPU, which JAX needs.
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
 def _prepare(builder: Any, name: str) -> None:
     _check_tensorflow(builder, name)
     with _quiet():
         if builder.is_prepared():
             return
+    _hide_devices_from_tensorflow()
     try:
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # of the network, the disk, the source's own code
@@ -203,6 +211,7 @@ def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
         if _reads_without_tensorflow(builder):
             source = builder.as_data_source(split)
         else:
+            _hide_devices_from_tensorflow()
             source = tfds.as_numpy(builder.as_dataset(split))
         yield from source
     except Exception as error:  # array_record, protobuf and Pillow each have their own

@@ -1,0 +1,104 @@
+import os
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jkd.data.augment import augment, standardise
+
+jitted = jax.jit(augment, static_argnames=("crop_padding", "flip"))
+IMAGES = np.random.default_rng(0).integers(
+    1, 256, (64, 8, 10, 3), dtype=np.uint8
+)  # no zeros: those are padding
+
+
+def _crops(image, padding, flip):
+    """All that a random crop and flip may make of an image."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    height, width, _ = image.shape
+    for row in range(2 * padding + 1):
+        for column in range(2 * padding + 1):
+            crop = padded[row : row + height, column : column + width]
+            yield (row, column, False), crop
+            if flip:
+                yield (row, column, True), crop[:, ::-1]
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(2, True), (2, False), (0, True), (9, True)])
+def test_an_image_becomes_one_of_its_crops(padding, flip):
+    augmented = jitted(jax.random.key(0), IMAGES, crop_padding=padding, flip=flip)
+    chex.assert_shape(augmented, IMAGES.shape)
+    chex.assert_type(augmented, jnp.uint8)
+    seen = set()
+    for before, after in zip(IMAGES, np.asarray(augmented), strict=True):
+        found = [how for how, crop in _crops(before, padding, flip) if np.array_equal(crop, after)]
+        assert found
+        seen.add(found[0])
+    if padding == 2:
+        # All five shifts along each axis, and both directions, come up among 64 images (each absent with p < 1e-5).
+        assert {row for row, _, _ in seen} == {column for _, column, _ in seen} == set(range(5))
+    assert {mirrored for _, _, mirrored in seen} == ({True, False} if flip else {False})
+
+
+def test_both_switched_off_leave_images_as_they_are():
+    chex.assert_trees_all_equal(jitted(jax.random.key(0), IMAGES, crop_padding=0, flip=False), IMAGES)
+
+
+def test_an_image_in_its_place_does_not_depend_on_the_rest_of_the_batch():
+    key = jax.random.key(3)
+    whole = jitted(key, IMAGES, crop_padding=2, flip=True)
+    chex.assert_trees_all_equal(jitted(key, IMAGES[:16], crop_padding=2, flip=True), whole[:16])
+
+
+def test_keys_differ():
+    first, second = (jitted(jax.random.key(seed), IMAGES, crop_padding=2, flip=True) for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_augment_works_under_vmap():
+    keys = jax.random.split(jax.random.key(0), 2)
+    pairs = jax.vmap(lambda key: jitted(key, IMAGES, crop_padding=2, flip=True))(keys)
+    chex.assert_trees_all_equal(pairs[1], jitted(keys[1], IMAGES, crop_padding=2, flip=True))
+
+
+ON_EIGHT_DEVICES = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jkd.data.augment import augment
+
+images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
+crop = jax.jit(lambda key, images: augment(key, images, crop_padding=2, flip=True))
+on_one = crop(jax.random.key(0), images)
+for kind in jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit:
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(kind,))
+    spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("batch")))
+    on_eight = crop(jax.random.key(0), spread)
+    assert len(on_eight.sharding.device_set) == 8
+    assert np.array_equal(on_eight, on_one)
+    program = crop.lower(jax.random.key(0), spread).compile().as_text()
+    assert "all-gather" not in program and "all-to-all" not in program
+"""
+
+
+def test_eight_devices_make_the_images_of_one_without_exchanging_any():
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    subprocess.run([sys.executable, "-c", ON_EIGHT_DEVICES], env=environment, check=True)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_standardised_images_have_mean_zero_and_deviation_one(dtype):
+    scaled = IMAGES / 255
+    mean, std = scaled.mean((0, 1, 2)), scaled.std((0, 1, 2))
+    standardised = standardise(IMAGES, mean, std, dtype)
+    chex.assert_type(standardised, dtype)
+    tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
+    np.testing.assert_allclose(standardised.astype(jnp.float32), (scaled - mean) / std, atol=tolerance)
