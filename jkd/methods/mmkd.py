@@ -36,7 +36,7 @@ deviation 1 over the batch, cosines in place of inner products), and the option 
 the student's part of the inputs.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,8 @@ from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 from jkd.models.layers import TORCH_LINEAR, uniform_bias
 
-RegressorForm = Literal["linear", "conv"]
-InputForm = Literal["raw", "normalised"]
+REGRESSOR_FORMS = ("linear", "conv")
+INPUT_FORMS = ("raw", "normalised")
 
 _UPPER = "MMKD: upper level"
 
@@ -80,7 +80,7 @@ class Regressor(nn.Module):
     """
 
     channels: int
-    form: RegressorForm = "linear"
+    form: str = "linear"
 
     @nn.compact
     def __call__(
@@ -112,7 +112,7 @@ class Weights(NamedTuple):
 
 
 def teacher_weights(
-    upper: Weights, student: Outputs, teachers: tuple[Outputs, ...], *, inputs: InputForm, stop_student: bool
+    upper: Weights, student: Outputs, teachers: tuple[Outputs, ...], *, inputs: str, stop_student: bool
 ) -> Weights:
     """Returns both weight matrices.
 
@@ -134,7 +134,7 @@ def teacher_weights(
 
 
 def feature_errors(
-    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[Outputs, ...], form: RegressorForm
+    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[Outputs, ...], form: str
 ) -> Float[Array, "batch teachers"]:
     """Returns mse_k of each example, between teacher k's last map and its regressor's."""
 
@@ -153,8 +153,10 @@ def mmkd(
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
     beta: Annotated[float, Flag("coefficient β of the weighted feature errors", at_least=0)] = 100.0,
-    regressor: Annotated[RegressorForm, Flag("from student to teacher features")] = "linear",
-    weight_inputs: Annotated[InputForm, Flag("what the weight networks see")] = "raw",
+    regressor: Annotated[str, Flag("from student to teacher features", choices=REGRESSOR_FORMS)] = "linear",
+    weight_inputs: Annotated[
+        str, Flag("what the weight networks see of logits and features", choices=INPUT_FORMS)
+    ] = "raw",
     stop_student_inputs: Annotated[
         bool, Flag("no gradient through the student's outputs where the weight networks see them")
     ] = True,
