@@ -45,13 +45,8 @@ def _classes(path: Path, part: str) -> list[tuple[Path, list[Path]]]:
     layout = "it must hold train/CLASS/* and test/CLASS/*"
     if not (path / part).is_dir():
         raise UserError(f"folder:{path}: there is no folder '{path / part}'; {layout}")
-    try:
-        folders = sorted(entry for entry in (path / part).iterdir() if entry.is_dir() and _is_visible(entry))
-        classes = [(folder, sorted(filter(_is_visible, folder.iterdir()))) for folder in folders]
-    except OSError as error:
-        raise UserError(
-            f"folder:{path}: '{error.filename}' cannot be read ({error.strerror}); {layout}"
-        ) from error
+    folders = sorted(entry for entry in (path / part).iterdir() if entry.is_dir() and _is_visible(entry))
+    classes = [(folder, sorted(filter(_is_visible, folder.iterdir()))) for folder in folders]
     if not classes:
         raise UserError(f"folder:{path}: '{path / part}' has no folder; {layout}")
     for folder, files in classes:

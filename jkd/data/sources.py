@@ -26,6 +26,13 @@ def check(
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"--image-size={image_size} is not possible; it must be 1 or more")
+    try:
+        _check_source(spec, data_dir, image_size, cache_dir)
+    except OSError as error:  # no permission to look, a name too long, a disk that fails
+        raise UserError(f"data set '{spec}': '{error.filename}' cannot be read ({error.strerror})") from error
+
+
+def _check_source(spec: str, data_dir: str | None, image_size: int | None, cache_dir: str | None) -> None:
     kind, _, path = spec.partition(":")
     if kind == "npz":
         npz.check(Path(path).expanduser())
