@@ -56,9 +56,10 @@ def from_state_dict(name: str, entries: Mapping[str, ArrayLike]) -> dict[str, An
         for entry, value in entries.items()
         if not entry.endswith("num_batches_tracked")
     }
-    classifier = next(key for key, entry in _expected(name, 1).items() if len(entry.shape) == 2)
-    classes = given[classifier].shape[:1] if classifier in given else ()
-    expected = _expected(name, max(1, *classes, 1))
+    weight = next(key for key, entry in _expected(name, 1).items() if len(entry.shape) == 2)
+    classifier = [given[key] for key in (weight, weight.replace("weight", "bias")) if key in given]
+    classes = classifier[0].shape[:1] if classifier else ()
+    expected = _expected(name, max((1, *classes)))
 
     wrong = [key for key in expected if key in given and given[key].shape != expected[key].shape]
     faults = {
@@ -101,12 +102,18 @@ def load_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # As a stream: given a name, numpy would take a file that is no archive for a single array.
-        with zipfile.ZipFile(path):
-            pass
+        zipfile.ZipFile(path).close()  # numpy would take a single array, too
         with np.load(path) as archive:
             return dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SafetensorError,
+    ) as error:
         raise UserError(f"cannot read the state dict '{path}': {error}") from error
 
 

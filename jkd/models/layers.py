@@ -60,6 +60,17 @@ class BatchNorm(nn.BatchNorm):
         return y
 
 
+def max_pool(x: Float[Array, "batch height width channels"]) -> Array:
+    """Returns the maxima over 2x2 squares; an odd last row or column is dropped.
+
+    Elementwise maxima, because XLA's gradient of a maximum over windows (Flax's pooling) is slow on the CPU:
+    a training step of vgg8 takes 0.8 of the time, its forward pass 0.9.
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:height:2], x[:, 1:height:2])
+    return jnp.maximum(x[:, :, 0:width:2], x[:, :, 1:width:2])
+
+
 def outputs(
     features: Sequence[Float[Array, "batch height width channels"]],
     last: Float[Array, "batch height width channels"],

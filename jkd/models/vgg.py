@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jkd.models.base import Outputs
-from jkd.models.layers import BatchNorm, conv, outputs
+from jkd.models.layers import BatchNorm, conv, max_pool, outputs
 
 
 class VGG(nn.Module):
@@ -27,7 +27,7 @@ class VGG(nn.Module):
         channels = (64, 128, 256, 512, 512)
         for stage in range(5):
             if 1 <= stage <= 3 or (stage == 4 and images.shape[1] == 64):
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool(x)
             for i in range(self.convolutions[stage]):
                 # A stage of the original is one sequence of convolution, batch norm, ReLU, convolution, ...
                 x = conv(channels[stage], 3, f"block{stage}_{3 * i}", self.dtype, bias=True)(x)

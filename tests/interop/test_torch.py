@@ -76,6 +76,11 @@ def test_classifier_of_another_shape_is_named(entries, shape):
     assert_told(lambda: from_state_dict("resnet8", entries), f"fc.weight {shape}, should be")
 
 
+def test_classes_without_the_classifiers_weight(entries):
+    del entries["fc.weight"]
+    assert "wrongly shaped" not in assert_told(lambda: from_state_dict("resnet8", entries), "(fc.weight)")
+
+
 def test_another_network_is_told_in_one_line(entries):
     message = assert_told(
         lambda: from_state_dict("vgg8", entries), "32 missing (", "47 unexpected (", ", ..."

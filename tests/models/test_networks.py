@@ -31,6 +31,13 @@ def test_any_size_of_image(name, size):
     chex.assert_shape(outputs.embedding, (2, outputs.features[-1].shape[-1]))
 
 
+def test_odd_sizes_are_halved_as_in_pytorch():
+    _, pooled = signature("vgg8", size=(33, 7))
+    _, strided = signature("resnet8", size=(33, 7))
+    chex.assert_shape(pooled.features[1], (2, 16, 3, None))
+    chex.assert_shape(strided.features[2], (2, 17, 4, None))
+
+
 @FAMILIES
 def test_initial_values_are_the_originals(name):
     model = models.create(name, CLASSES)
