@@ -81,8 +81,13 @@ def _builder(name: str, data_dir: str | None) -> Any:
             return tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # whatever the data set's own module raises
         names = tfds.list_builders(with_community_datasets=False)
-        if re.split("[/:]", name)[0] in names:
-            raise UserError(f"data set '{name}' cannot be opened: {_reason(error)}") from error
+        base = re.split("[/:]", name)[0]
+        if base in names:
+            hint = ""
+            if "/" in name and not isinstance(error, ImportError):
+                configs = tfds.builder_cls(base).builder_configs
+                hint = nearest(name, (f"{base}/{config}" for config in configs))
+            raise UserError(f"data set '{name}' cannot be opened{hint}: {_reason(error)}") from error
         raise UserError(
             f"unknown data set '{name}'{nearest(name.lower(), ['digits', *names])}; "
             "it must be digits, npz:PATH, folder:PATH or a name of tensorflow-datasets"
@@ -104,7 +109,7 @@ def _quiet() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """What happened, in one line, without the arguments that tensorflow-datasets puts before the message."""
-    message = re.sub('^Failed to construct dataset .*?}": ', "", str(error.__cause__ or error))
+    message = re.sub('^Failed to construct dataset .*?}": | Here are [0-9]+ BuilderConfigs.*', "", str(error))
     return " ".join(message.split())[:300] or type(error).__name__
 
 

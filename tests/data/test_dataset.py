@@ -45,6 +45,7 @@ def test_mean_and_deviation_are_those_of_the_training_images():
         ("npz:" + 300 * "x", "cannot be read .File name too long"),
         ("folder:/nowhere", "there is no folder '/nowhere/train'"),
         ("imdb_reviews", "'imdb_reviews' is not for image classification: it has text, label"),
+        ("emnist/letter", r"cannot be opened \(did you mean 'emnist/letters'\?\): .* not found with version"),
         ("mnist:9.9.9", "'mnist:9.9.9' cannot be opened: .* version 9.9.9"),
     ],
 )
