@@ -26,9 +26,8 @@ def kd(
 
     Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, section 2.
     """
-    log_student = jax.nn.log_softmax(student_logits / temperature)
-    log_teacher = jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature)
-    return temperature**2 * optax.losses.kl_divergence_with_log_targets(log_student, log_teacher)
+    teacher_logits = jax.lax.stop_gradient(teacher_logits)
+    return temperature**2 * _kl_divergence(student_logits / temperature, teacher_logits / temperature)
 
 
 def decoupled_kd(
@@ -54,10 +53,20 @@ def decoupled_kd(
 
     Source: Zhao et al., "Decoupled knowledge distillation", CVPR 2022, section 3.
     """
+    teacher_logits = jax.lax.stop_gradient(teacher_logits)
     student_two, student_others = _decouple(student_logits / temperature, labels)
     teacher_two, teacher_others = _decouple(teacher_logits / temperature, labels)
-    factor = temperature**2
-    return factor * kd(student_two, teacher_two, 1.0), factor * kd(student_others, teacher_others, 1.0)
+    target = temperature**2 * _kl_divergence(student_two, teacher_two)
+    nontarget = temperature**2 * _kl_divergence(student_others, teacher_others)
+    return target, nontarget
+
+
+def _kl_divergence(
+    student_logits: Float[Array, "batch classes"], teacher_logits: Float[Array, "batch classes"]
+) -> Float[Array, " batch"]:
+    return optax.losses.kl_divergence_with_log_targets(
+        jax.nn.log_softmax(student_logits), jax.nn.log_softmax(teacher_logits)
+    )
 
 
 def _decouple(
