@@ -116,9 +116,11 @@ def hypergradient(
 
 def _losses_and_batches(inner_loss, batches) -> tuple[Sequence[InnerLoss], Sequence[PyTree]]:
     # A batch is often a named tuple, and would pass for a sequence of batches.
-    if not isinstance(batches, list | tuple) or hasattr(batches, "_fields") or not batches:
-        given = batches if batches in ((), []) else type(batches).__name__
+    if not isinstance(batches, list | tuple) or hasattr(batches, "_fields"):
+        given = type(batches).__name__
         raise UserError(f"inner_batches must be a list or tuple, one batch per inner step, not {given}.")
+    if not batches:
+        raise UserError(f"inner_batches is {batches}: give one batch per inner step, at least one.")
     losses = [inner_loss] * len(batches) if callable(inner_loss) else inner_loss
     if len(losses) != len(batches):
         raise UserError(f"{len(losses)} inner losses need as many batches, not {len(batches)}.")

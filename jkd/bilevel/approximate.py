@@ -67,7 +67,7 @@ def _cross_term(
     state_cotangent: list[Array],
     epsilon: float,
 ) -> tuple[PyTree, list[Array]]:
-    """By central differences, the derivatives for upper and state that `differentiable_advance` has exactly."""
+    """By central differences, the derivatives for upper and state that `differentiable_advance` has exact."""
     state_floats, join = floats(lower.state)
     norm = optax.tree.norm(direction)
     size = epsilon / jnp.where(norm > 0, norm, 1)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-from jax import lax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jkd.bilevel.base import Hypergradient, Lower, Problem, add, advance, differentiable_advance, outer
@@ -63,9 +63,9 @@ def truncated(
 def _pull_afresh(
     problem: Problem, step: int, upper: PyTree, lower: Lower, cotangent: Lower
 ) -> tuple[PyTree, Lower]:
-    # The barrier makes the step depend on the cotangent; without it the compiler would recognise the step
-    # as the one already taken and keep everything from then.
-    params, cotangent = lax.optimization_barrier((lower.params, cotangent))
+    # The compiler would recognise the step as the one already taken and keep everything from then, were it
+    # not made to depend on the cotangent. The CPU compiler drops `lax.optimization_barrier` too early.
+    params = jax.tree.map(lambda p, c: jnp.where(jnp.isnan(c), c, p), lower.params, cotangent.params)
     _, pull = differentiable_advance(problem, step, upper, lower._replace(params=params))
     return pull(cotangent)
 
@@ -74,7 +74,8 @@ def reverse(problem: Problem, upper: PyTree, start: Lower, rematerialise: bool) 
     """Exact, plain: `jax.grad` of the unrolled computation (Maclaurin et al. 2015; Franceschi et al. 2017).
 
     Bias: none. Cost: about twice that of `unrolled`. Memory: the activations of every inner step, forwards
-    and backwards; with `rematerialise` those of one step at a time (`jax.checkpoint` around each).
+    and backwards; with `rematerialise` those of one step at a time (`jax.checkpoint` around each, of which
+    the CPU compiler undoes a part).
     """
 
     def loss(upper):
