@@ -1,4 +1,7 @@
-"""JSON files that survive the death of their writer: replaced by an atomic rename or growing by lines."""
+"""The folder of caches, and JSON files that survive the death of their writer.
+
+These are replaced by an atomic rename or grow by whole lines.
+"""
 
 import json
 import os
@@ -8,6 +11,13 @@ from typing import Any
 import numpy as np
 
 from jkd.errors import UserError
+
+
+def cache_folder(folder: str | None = None) -> Path:
+    """Returns the folder for what can be made again: `folder`, or jkd's among the user's caches."""
+    if folder is not None:
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jkd"
 
 
 def plain(value: Any) -> Any:

@@ -144,6 +144,7 @@ def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
     elif typing.get_origin(kind) is tuple:
         group.add_argument(name, type=_split, metavar="A,B,...", help=help_text, **common)
     else:
+        kind = str if flag.choices else kind
         metavar = {int: "N", float: "X", str: "TEXT"}[kind]
         group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
 

@@ -39,8 +39,7 @@ class CommandLine:
         environment = os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
         command = [sys.executable, "-m", f"jkd.experiments.{name}", f"--dataset=npz:{self.data}", *flags]
         return subprocess.Popen(

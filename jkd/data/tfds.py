@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from jkd import files
 from jkd.data import npz
 from jkd.data.dataset import Dataset, assemble
 from jkd.data.digits import TEST_FRACTION
@@ -227,10 +228,7 @@ def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _cache_file(builder: Any, image_size: int | None, cache_dir: str | None) -> Path:
-    if cache_dir is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jkd"
-    else:
-        folder = Path(cache_dir).expanduser()
+    folder = files.cache_folder(cache_dir)
     # Two data directories may hold different data under one name.
     origin = hashlib.sha256(os.path.realpath(builder.data_path).encode()).hexdigest()[:8]
     size = f"-{image_size}px" if image_size else ""

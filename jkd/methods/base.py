@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jkd.bilevel import Estimator
 from jkd.models import Outputs
 
 Metrics = dict[str, Array]
@@ -83,7 +84,7 @@ class UpperLevel(NamedTuple):
     every: int  # one upper-level update every so many steps
     at_epoch_end: bool = False  # and one on the last step of an epoch
     memory: Memory | None = None
-    estimator: str = "unrolled"  # a name in jkd.bilevel.ESTIMATORS
+    estimator: Estimator = "unrolled"
     rematerialise: bool = False
 
 

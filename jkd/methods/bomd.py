@@ -27,7 +27,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jkd import stiefel
-from jkd.bilevel import ESTIMATORS
+from jkd.bilevel import ESTIMATORS, Estimator
 from jkd.errors import UserError
 from jkd.flags import Flag
 from jkd.losses.features import match_size, orthogonal_alignment
@@ -61,7 +61,7 @@ def bomd(
         bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=_UPPER)
     ] = False,
     estimator: Annotated[
-        str, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
+        Estimator, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
     ] = "unrolled",
     rematerialise: Annotated[
         bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)

@@ -38,6 +38,11 @@ class Experiment:
     execution: settings.Execution
 
 
+def cache_programs(execution: settings.Execution) -> None:
+    """Keeps compiled programs on disk: a second teacher, or a second start, need not compile again."""
+    jax.config.update("jax_compilation_cache_dir", str(files.cache_folder(execution.cache_dir) / "compiled"))
+
+
 def validate(experiment: Experiment) -> None:
     """Checks everything that can be checked before any image is read or any file written.
 
@@ -72,15 +77,19 @@ def distil(experiment: Experiment) -> dict[str, Any]:
         jkd.training.loop.Diverged: the loss stopped being finite.
     """
     validate(experiment)
+    cache_programs(experiment.execution)
     spec = experiment.data
-    return _distil(experiment, data.load(spec.dataset, spec.data_dir, spec.image_size))
+    return _distil(
+        experiment, data.load(spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
+    )
 
 
 def train_teachers(experiment: Experiment) -> list[dict[str, Any]]:
     """Trains the teachers that are missing; prints and returns the names and test metrics of all of them."""
     validate(experiment)
+    cache_programs(experiment.execution)
     spec = experiment.data
-    dataset = data.load(spec.dataset, spec.data_dir, spec.image_size)
+    dataset = data.load(spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
     ready = _teachers(experiment, dataset, _entries(experiment, dataset), {})
     return _rate(experiment, dataset, ready)[0]
 
@@ -147,7 +156,8 @@ def _found_or_trained(experiment: Experiment, dataset: Dataset, entry: Entry) ->
     alone = dataclasses.replace(
         alone, execution=dataclasses.replace(experiment.execution, workdir=str(folder))
     )
-    _distil(alone, dataset)
+    if not (folder / "summary.json").exists():
+        _distil(alone, dataset)
     loaded = teaching.load(entry._replace(path=folder), dataset.num_classes)
     return loaded._replace(name=entry.name)
 
@@ -296,19 +306,21 @@ def _job(
         teachers=networks,
         optimizer=lower,
         augmentation=_augmentation(experiment, dataset),
-        seed=experiment.student.seed,
         epoch_steps=epoch_steps,
         total_steps=epochs * epoch_steps,
         devices=devices,
     )
     images = jax.ShapeDtypeStruct((recipe.batch_size, *dataset.train_images.shape[1:]), jnp.float32)
     signatures = tuple(signature(m, v, images) for m, v in zip(networks, variables, strict=True))
-    state = initial(jax.random.key(experiment.student.seed), method, student, signatures, lower, images)
+    # Drawing initial values with threefry compiles for seconds on the CPU, once for each shape.
+    key = jax.random.key(experiment.student.seed, impl="rbg")
+    state = initial(key, jax.random.key(experiment.student.seed), method, student, signatures, lower, images)
     state = with_totals(task, state, variables, images.shape)
     job = Job(
         name=name,
         task=task,
         dataset=dataset,
+        seed=experiment.student.seed,
         train_indices=kept,
         held_out=held_out,
         batch_size=recipe.batch_size,

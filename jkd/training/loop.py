@@ -12,10 +12,11 @@ import numpy as np
 
 from jkd.data import Dataset, epoch_indices, held_out_indices
 from jkd.run import Run
+from jkd.training.calls import Draw, compile_call
 from jkd.training.evaluate import Predictor, accuracy_metrics
 from jkd.training.progress import Progress
 from jkd.training.state import State, student_variables, with_student
-from jkd.training.step import Draw, Images, Task, compile_call
+from jkd.training.step import Images, Task
 
 # A data set stays on the device if it takes at most this share of its memory.
 _RESIDENT_SHARE = 0.25
@@ -41,6 +42,7 @@ class Job:
     name: str
     task: Task
     dataset: Dataset
+    seed: int
     train_indices: np.ndarray
     held_out: np.ndarray
     batch_size: int
@@ -96,7 +98,7 @@ def train(job: Job, state: State, run: Run) -> State:
             while step < task.total_steps:
                 epoch = step // epoch_steps
                 end = (epoch + 1) * epoch_steps
-                order = epoch_indices(task.seed, epoch, job.train_indices, job.batch_size)
+                order = epoch_indices(job.seed, epoch, job.train_indices, job.batch_size)
                 speed.epoch()
                 unread: tuple[int, Any] | None = None
                 while step < end:
@@ -151,7 +153,7 @@ class _Source:
         held_out = np.zeros((len(order), 0), np.int32)
         if size:
             drawn = [
-                held_out_indices(job.task.seed, s, job.held_out, size) for s in range(step, step + len(order))
+                held_out_indices(job.seed, s, job.held_out, size) for s in range(step, step + len(order))
             ]
             held_out = np.stack(drawn)
         missing = ((0, rows - len(order)), (0, 0))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
 from jkd.methods.base import Batch, Method, Metrics
 from jkd.models import Outputs
@@ -19,8 +19,9 @@ class Split(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that changes during training. What is random is a function of the seed and `step`."""
+    """All that a step changes or depends on. What is random is a function of `key` and `step`."""
 
+    key: UInt32[Array, "..."]  # raw data of the run's random key: the same program then serves every seed
     step: Int[Array, ""]
     params: Split  # lower-level variables
     stats: Split  # batch statistics, and what else a loss carries along
@@ -67,15 +68,20 @@ def signature(model: Any, variables: PyTree, images: jax.ShapeDtypeStruct) -> Ou
 
 def initial(
     key: PRNGKeyArray,
+    step_key: PRNGKeyArray,
     method: Method,
     student: Any,
     teachers: tuple[Outputs, ...],
     lower_optimizer: optax.GradientTransformation,
     images: jax.ShapeDtypeStruct,
 ) -> State:
-    """Returns the state before the first step; its totals are empty, see `jkd.training.step.with_totals`."""
+    """Returns the state before the first step, from a key to initialise with and the key of all steps.
+
+    Its totals are empty; see `jkd.training.step.with_totals`.
+    """
     student_key, method_key = jax.random.split(key)
-    variables = student.init(student_key, jnp.zeros(images.shape, images.dtype), train=False)
+    example = Batch(jnp.zeros(images.shape, images.dtype), jnp.zeros(images.shape[0], jnp.int32))
+    variables = jax.jit(lambda k: student.init(k, example.images, train=False))(student_key)
     own = method.init(method_key, signature(student, variables, images), teachers)
     params = Split(variables["params"], own.params)
     stats = Split(variables["batch_stats"], own.state)
@@ -84,9 +90,9 @@ def initial(
     if method.upper_level is not None:
         upper_opt_state = method.upper_level.optimizer.init(own.upper)
         if method.upper_level.memory is not None:
-            example = Batch(jnp.zeros(images.shape, images.dtype), jnp.zeros(images.shape[0], jnp.int32))
             memory = method.upper_level.memory.init(example)
     return State(
+        jax.random.key_data(step_key),
         jnp.zeros((), jnp.int32),
         params,
         stats,
