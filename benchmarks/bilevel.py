@@ -1,9 +1,9 @@
 """Time and temporary memory of every hypergradient estimator on one VGG problem, as a table.
 
 The problem: SGD with momentum and weight decay on cross-entropy with a weight per example, random images, a
-new batch for each inner step; the hypergradient with respect to the weights. `ratio` is the median over rounds
-of the time divided by that of plain reverse mode. A round runs every program in turn, so that other work on
-the machine weighs on all of them. `+remat` is with rematerialisation.
+new batch for each inner step; the hypergradient with respect to the weights. `ratio` is the median over the
+rounds of time divided by that of plain reverse mode. A round runs every program in turn, so that other work
+on the machine weighs on all of them. `+remat` is with rematerialisation.
 """
 
 import argparse
