@@ -34,7 +34,8 @@ def ebkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Floa
     total = entropies.sum(axis=0)
     # Below this the gradient of the quotient overflows.
     doubtful = total > jnp.sqrt(jnp.finfo(total.dtype).tiny)
-    return 1 - jnp.where(doubtful, entropies / jnp.where(doubtful, total, 1.0), 1 / teachers)
+    # Not 1 − H_k / Σ_j H_j, which rounding can make negative.
+    return jnp.where(doubtful, (total - entropies) / jnp.where(doubtful, total, 1.0), 1 - 1 / teachers)
 
 
 def demkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Float[Array, "teachers batch"]:
@@ -43,7 +44,8 @@ def demkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Flo
     Sums to one.
 
     Source: ours. The abstract of DE-MKD (Cheng et al., "Decoupled multi-teacher knowledge distillation based
-    on entropy", ICASSP 2024) says that the weights come from the entropies; the form is that of CA-MKD.
+    on entropy", Mathematics 12(11):1672, 2024) says that the weights come from the entropies; the form is
+    that of CA-MKD.
     """
     return _less_for_more(_entropy(teacher_logits))
 
@@ -51,16 +53,16 @@ def demkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Flo
 def confidence(
     teacher_logits: Float[Array, "teachers batch classes"], labels: Int[Array, " batch"]
 ) -> Float[Array, "teachers batch"]:
-    """CA-MKD: w_k = (1 − softmax_k(CE(t_k, y))) / (K − 1); the teacher nearer to the label is listened to
-    more.
+    """CA-MKD: w_k = (1 − softmax_k(CE(t_k, y))) / (K − 1), more for a teacher nearer to the label.
 
     Sums to one. For the weights of features, the logits are those of teacher k's classifier on the student's
     regressed features; as in the published code the gradient then flows through the weights.
 
     Source: Zhang, Chen and Wang, "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022,
-    equations 2 and 5. Their published loss is the mean over teachers (not the sum) of w_k · KD_k.
+    section 2, and their code, where the loss is the mean over teachers (not the sum) of w_k · KD_k.
     """
-    return _less_for_more(jax.vmap(_cross_entropy, in_axes=(0, None))(teacher_logits, labels))
+    cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+    return _less_for_more(jax.vmap(cross_entropy, in_axes=(0, None))(teacher_logits, labels))
 
 
 def gradient_consensus(
@@ -84,8 +86,8 @@ def gradient_consensus(
       Weights that sum to one, the same in each column.
 
     Source: Du et al., "Agree to disagree: adaptive ensemble knowledge distillation in gradient space",
-    NeurIPS 2020, equation 8, with C = 0.6 as in the published code of CA-MKD. They solve it with a one-class
-    SVM, ours is `minimum_norm_weights`.
+    NeurIPS 2020, with C = 0.6 as in the published code of CA-MKD. There a one-class SVM solves it to an
+    absolute tolerance of 1e-6, which small gradients meet before its first step; ours is exact.
     """
     student = jax.nn.softmax(student_logits / temperature).mean(axis=0)
     teachers = jax.nn.softmax(teacher_logits / temperature).mean(axis=1)
@@ -114,13 +116,14 @@ def gpac_corrector(
       temperature: T > 0 of the divergences.
       weight_temperature: τ > 0.
 
-    Source: ours, after the abstract of GPAC, which says that instructional weights emphasise the student's
-    predicted direction and ease its learning, each teacher guiding by its own divergence from the student.
+    Source: ours, after the abstract of GPAC ("Multi-teacher knowledge distillation based on joint guidance of
+    probe and adaptive corrector", Neural Networks 164, 2023), which says that instructional weights emphasise
+    the student's predicted direction and ease its learning, each teacher guiding by its own divergence from
+    the student.
     """
     student_logits, teacher_logits = jax.lax.stop_gradient((student_logits, teacher_logits))
-    divergences = (
-        jax.vmap(kd, in_axes=(None, 0, None))(student_logits, teacher_logits, temperature) / temperature**2
-    )
+    losses = jax.vmap(kd, in_axes=(None, 0, None))(student_logits, teacher_logits, temperature)
+    divergences = losses / temperature**2
     right = jnp.argmax(student_logits, axis=-1) == labels
     trusted = right | (jnp.argmax(teacher_logits, axis=-1) == labels)
     scores = jnp.where(trusted, -divergences / weight_temperature, -jnp.inf)
@@ -131,8 +134,8 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
     """The weights of the shortest weighted mean of K vectors, none of them above `cap`.
 
     Minimises ‖Σ_k w_k v_k‖ over Σ w = 1, 0 ≤ w_k ≤ cap by a primal active-set method: exact up to rounding
-    for any K, in about K small linear systems. Where several weights do equally well (say for identical
-    vectors), one of them is returned. No gradient flows through the weights.
+    for any K, in about K small linear systems. Where several weightings do equally well, as for identical
+    vectors, it returns one of them. No gradient flows through the weights.
 
     Args:
       vectors: v_k.
@@ -143,25 +146,19 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
     vectors = jax.lax.stop_gradient(vectors)
     count = len(vectors)
     cap = max(cap, 1 / count)
-    # Around their mean, because the vectors of agreeing teachers are nearly equal and only the differences
-    # count.
-    centre = vectors.mean(axis=0)
-    spread = vectors - centre
-    quadratic = jnp.matmul(spread, spread.T, precision=jax.lax.Precision.HIGHEST)
-    linear = jnp.matmul(spread, centre, precision=jax.lax.Precision.HIGHEST)
-    scale = jnp.abs(quadratic).max() + jnp.abs(linear).max()
-    quadratic, linear = (x / jnp.where(scale > 0, scale, 1.0) for x in (quadratic, linear))
-    rounding = jnp.finfo(vectors.dtype).eps
-    # Where vectors depend on each other a face has many minima: this picks one.
-    ridge = rounding * jnp.abs(quadratic).max() + jnp.finfo(vectors.dtype).tiny
+    gram = jnp.matmul(vectors, vectors.T, precision=jax.lax.Precision.HIGHEST)
+    largest = jnp.abs(gram).max()
+    gram = gram / jnp.where(largest > 0, largest, 1.0)
+    rounding = jnp.finfo(gram.dtype).eps
 
     def face_step(weights, free):
         """The step to the minimum over the free weights, their sum kept, and the multiplier of the sum."""
         both_free = free[:, None] & free[None, :]
-        block = jnp.where(both_free, quadratic, 0.0) + jnp.diag(jnp.where(free, ridge, 1.0))
-        ones = free.astype(vectors.dtype)
-        system = jnp.block([[block, ones[:, None]], [ones[None, :], jnp.zeros((1, 1), vectors.dtype)]])
-        solution = jnp.linalg.solve(system, jnp.append(-ones * (quadratic @ weights + linear), 0.0))
+        # Where vectors depend on each other a face has many minima: the rounding added here picks one.
+        block = jnp.where(both_free, gram, 0.0) + jnp.diag(jnp.where(free, rounding, 1.0))
+        ones = free.astype(gram.dtype)
+        system = jnp.block([[block, ones[:, None]], [ones[None, :], jnp.zeros((1, 1), gram.dtype)]])
+        solution = jnp.linalg.solve(system, jnp.append(-ones * (gram @ weights), 0.0))
         return solution[:-1], solution[-1]
 
     def iterate(state):
@@ -175,9 +172,8 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         weights = jnp.clip(weights + jnp.minimum(lengths[first], 1.0) * step, 0.0, cap)
         bound = jnp.where(step[first] > 0, cap, 0.0)
         weights = weights.at[first].set(jnp.where(blocked, bound, weights[first]))
-        # At the minimum over a face, the bound that costs most is given up; if none costs anything, this is
-        # the end.
-        slope = quadratic @ weights + linear + multiplier
+        # At the minimum over a face the bound that costs most is given up; where none costs, this is the end.
+        slope = gram @ weights + multiplier
         cost = jnp.where(free, -jnp.inf, jnp.where(weights > 0, slope, -slope))
         worst = jnp.argmax(cost)
         release = ~blocked & (cost[worst] > 10 * count * rounding)
@@ -190,7 +186,7 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         return ~done & (iteration < 10 * count)
 
     start = (
-        jnp.full(count, 1 / count, vectors.dtype),
+        jnp.full(count, 1 / count, gram.dtype),
         jnp.ones(count, bool),
         jnp.zeros((), bool),
         jnp.zeros((), int),
@@ -206,6 +202,3 @@ def _less_for_more(costs: Float[Array, "teachers batch"]) -> Float[Array, "teach
 def _entropy(logits: Float[Array, "... classes"]) -> Float[Array, "..."]:
     log_probabilities = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
-
-
-_cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels

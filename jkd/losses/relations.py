@@ -12,13 +12,12 @@ from jkd.losses.features import unit_vectors
 
 
 def similarity(a: Float[Array, "batch ..."], b: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
-    """Similarity-preserving distillation (SP): mean squared difference of the rows of two similarity
-    matrices.
+    """Similarity-preserving distillation (SP): mean squared difference of an example's similarities to all.
 
-    A similarity matrix holds the inner products of all pairs of examples, each row divided by its norm.
+    The similarities of an example are its inner products with all examples, divided by their norm.
 
-    Source: Tung and Mori, "Similarity-preserving knowledge distillation", ICCV 2019, equations 2 to 4; the
-    mean over examples of the result is their loss.
+    Source: Tung and Mori, "Similarity-preserving knowledge distillation", ICCV 2019, section 3; the mean over
+    examples of the result is their loss.
     """
     return jnp.mean((_similarities(a) - _similarities(b)) ** 2, axis=1)
 
