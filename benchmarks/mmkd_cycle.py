@@ -1,0 +1,161 @@
+"""Images per second of MMKD: cycles of five training steps and one upper-level update, on random images.
+
+    python benchmarks/mmkd_cycle.py                # jkd alone, on whatever device JAX finds
+    python benchmarks/mmkd_cycle.py --torch        # beside a plain PyTorch version, in turns in the same run
+
+jkd runs its own trainer: augmentation, metrics and the hard buffer are in the time; reading images from disk
+and evaluation are not. The PyTorch version is given ready tensors. The first repeat, which compiles, is left
+out.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+EVERY = 5  # training steps per upper-level update, as published
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--student", default="vgg8")
+    parser.add_argument("--teachers", default="vgg13,vgg13,vgg13")
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--regressor", default="linear", help="linear or conv")
+    parser.add_argument("--dtype", default="float32", help="float32 or bfloat16, of jkd's networks")
+    parser.add_argument("--cycles", type=int, help="cycles a repeat (default: 1 on the CPU, else 40)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--torch", action="store_true", help="time a plain PyTorch version too (VGG only)")
+    return parser.parse_args()
+
+
+def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
+    """Returns what runs `args.cycles` cycles of jkd's trainer and waits for them."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from jkd import methods, models
+    from jkd.training.calls import Draw, compile_call
+    from jkd.training.devices import Devices
+    from jkd.training.state import initial, optimizer, signature
+    from jkd.training.step import Augmentation, Images, Task, with_totals
+
+    devices = Devices.all()
+    args.cycles = args.cycles or (1 if devices.on_cpu else 40)
+    steps = EVERY * args.cycles
+    shape = (args.batch_size, args.image_size, args.image_size, 3)
+    student = models.create(args.student, args.classes, args.dtype)
+    teachers = tuple(models.create(name, args.classes, args.dtype) for name in args.teachers.split(","))
+    keys = jax.random.split(jax.random.key(0), len(teachers))
+    variables = tuple(
+        jax.jit(teacher.init)(key, jnp.zeros(shape)) for teacher, key in zip(teachers, keys, strict=True)
+    )
+    method = methods.create("mmkd", regressor=args.regressor, every=EVERY)
+    lower = optimizer(method, optax.constant_schedule(0.05), momentum=0.9, nesterov=True, weight_decay=5e-4)
+    augmentation = Augmentation(crop_padding=4, flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    endless = 2**30  # the last step of an epoch has an update of its own
+    task = Task(method, student, teachers, lower, augmentation, endless, endless, devices)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    signatures = tuple(signature(t, v, images) for t, v in zip(teachers, variables, strict=True))
+    state = initial(jax.random.key(1), jax.random.key(2), method, student, signatures, lower, images)
+    state = devices.replicate(with_totals(task, state, variables, shape))
+    variables = devices.replicate(variables)
+    count = 10 * args.batch_size
+    data = devices.replicate(
+        Images(
+            jax.random.randint(jax.random.key(2), (count, *shape[1:]), 0, 256, jnp.int32).astype(jnp.uint8),
+            jax.random.randint(jax.random.key(3), (count,), 0, args.classes),
+        )
+    )
+    steps_per_call = 1 if devices.on_cpu else steps
+    call = compile_call(task, steps_per_call)
+    train = jax.random.randint(jax.random.key(4), (steps_per_call, args.batch_size), 0, count)
+    draw = Draw(train, jnp.zeros((steps_per_call, 0), jnp.int32))
+    done = 0
+
+    def run() -> None:
+        nonlocal state, done
+        for _ in range(steps // steps_per_call):
+            state, _ = call.run(state, variables, data, draw, done, steps_per_call)
+            done += steps_per_call
+        jax.block_until_ready(state)
+
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}", flush=True)
+    return run
+
+
+def torch_cycles(args: argparse.Namespace) -> Callable[[], None]:
+    """Returns what runs `args.cycles` cycles of the plain PyTorch version and waits for them."""
+    import torch
+    from mmkd_torch import Cycle
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cycle = Cycle(
+        device,
+        args.student,
+        args.teachers.split(","),
+        classes=args.classes,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
+        regressor=args.regressor,
+    )
+
+    def run() -> None:
+        for _ in range(args.cycles):
+            for _ in range(EVERY):
+                cycle.train()
+            cycle.update_weight_networks()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    print(f"torch {torch.__version__} on {name}", flush=True)
+    return run
+
+
+def measure(runs: dict[str, Callable[[], None]], images: int, repeats: int) -> None:
+    """Runs them in turns and prints images per second, and the ratio of each pair of turns."""
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds = time.perf_counter() - start
+            if repeat:
+                rates[name].append(images / seconds)
+                print(f"  {name}: {images / seconds:.1f} images/s", flush=True)
+    for name, values in rates.items():
+        print(
+            f"{name}: median {statistics.median(values):.1f} images/s, "
+            f"least {min(values):.1f}, most {max(values):.1f}"
+        )
+    if len(rates) == 2:
+        ours, theirs = rates.values()
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        print(
+            f"ratio: median {statistics.median(ratios):.2f}, least {min(ratios):.2f}, most {max(ratios):.2f}"
+        )
+
+
+def main() -> None:
+    args = arguments()
+    if args.torch:
+        # JAX would take most of a GPU's memory for itself.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    print(f"command: {' '.join(sys.argv)}\npython {platform.python_version()}, {platform.machine()}")
+    runs = {"jkd": jkd_cycles(args)}
+    if args.torch:
+        runs["torch"] = torch_cycles(args)
+    measure(runs, args.cycles * EVERY * args.batch_size, args.repeats)
+
+
+if __name__ == "__main__":
+    main()
