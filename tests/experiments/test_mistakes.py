@@ -1,13 +1,16 @@
 """A user's mistakes: one line that names it, exit status 2, no traceback, nothing begun."""
 
+import jax
 import numpy as np
 import pytest
 
+from jkd import models
 from jkd.experiments.cli import run_method
+from jkd.interop.torch import to_state_dict
 
 MISTAKES = {
     "unknown architecture": (["--student=resnet88"], "resnet88", "did you mean 'resnet8'"),
-    "unknown teacher": (["--teachers=vgg31"], "vgg31", "did you mean 'vgg13'"),
+    "unknown teacher": (["--teachers=vgg1"], "vgg1", "did you mean 'vgg1"),
     "unknown flag": (["--teecher-dir=x"], "--teecher-dir", "did you mean '--teacher-dir'"),
     "unknown choice": (["--estimator=unroled"], "unroled", "did you mean 'unrolled'"),
     "no teachers": (["--teachers="], "no teacher", "resnet14"),
@@ -67,14 +70,9 @@ def test_truncated_state_dict(capsys, tmp_path, monkeypatch):
 
 
 def tiny_state_dict(classes):
-    import jax
-
-    from jkd import models
-    from jkd.interop.torch import to_state_dict
-
     model = models.create("resnet8", classes)
-    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
-    return dict(to_state_dict("resnet8", variables))
+    variables = jax.jit(model.init)(jax.random.key(0, impl="rbg"), np.zeros((1, 16, 16, 3), np.float32))
+    return dict(to_state_dict(variables))
 
 
 def test_in_a_real_process(command_line):
