@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from jkd import stiefel
 from jkd.errors import UserError
 
-SHAPES = st.sampled_from([(1, 1), (3, 1), (4, 4), (7, 3), (2, 6, 4), (2, 3, 5, 2)])
+SHAPES = st.sampled_from([(1, 1), (4, 4), (7, 3), (2, 3, 5, 2)])
 
 
 def residual(x):
@@ -28,7 +28,7 @@ def tangent_at(x, key, scale=1.0):
     return scale * stiefel.project_tangent(x, jax.random.normal(key, x.shape, x.dtype))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**31), double=st.booleans())
 def test_projection_is_tangent_idempotent_and_self_adjoint(shape, seed, double):
     with jax.enable_x64(double):
@@ -46,7 +46,7 @@ def test_projection_is_tangent_idempotent_and_self_adjoint(shape, seed, double):
         )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**31), double=st.booleans(), exponent=st.integers(-8, 25))
 def test_retraction_is_the_q_factor_for_any_length_of_the_step(shape, seed, double, exponent):
     with jax.enable_x64(double):
