@@ -20,7 +20,8 @@ from jkd.errors import UserError, nearest
 class Flag:
     """The meaning of a setting, the range of a number, and the heading of `--help` it belongs under.
 
-    `default` says in words what a default of None stands for.
+    `default` says in words what a default of None stands for; `tune` are the values that a comparison tries
+    with --tune.
     """
 
     meaning: str
@@ -31,6 +32,7 @@ class Flag:
     group: str | None = None
     default: str | None = None
     choices: tuple[str, ...] = ()
+    tune: tuple[float, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
         """Raises UserError if a value is no choice, or a number is not finite or out of range."""

@@ -38,6 +38,10 @@ Record = dict[str, Any]
 """What is logged at a step: numbers, lists of numbers (one per teacher) and strings, by name."""
 
 
+class InUse(UserError):
+    """Another process is writing the run's folder."""
+
+
 class Contents(NamedTuple):
     """What a run's folder says: its configuration, its records so far, and its summary if it is finished."""
 
@@ -105,8 +109,9 @@ class Run:
             config: Everything that defines the run, as nested dictionaries of what JSON can hold.
 
         Raises:
-            UserError: The folder cannot be written, is in use by another process, holds something else, or
-                belongs to another configuration (the differences are listed).
+            InUse: Another process is writing it.
+            UserError: The folder cannot be written, holds something else, or belongs to another configuration
+                (the differences are listed).
         """
         folder = Path(workdir)
         here = files.plain(config)
@@ -234,7 +239,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(
+        raise InUse(
             f"{folder} is in use by another process: wait for it, or give another --workdir"
         ) from None
     return descriptor

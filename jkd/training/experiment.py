@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,44 @@ def train_teachers(experiment: Experiment) -> list[dict[str, Any]]:
     cache_programs(experiment.execution)
     spec = experiment.data
     dataset = data.load(spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
-    ready = _teachers(experiment, dataset, _entries(experiment, dataset), {})
-    return _rate(experiment, dataset, ready)[0]
+    return Faculty.of(experiment, dataset).rating[0]
 
 
-def _distil(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Faculty:
+    """Teachers that are ready, shared by several experiments on one data set and rated when first needed."""
+
+    experiment: Experiment
+    dataset: Dataset
+    teachers: dict[Entry, Teacher]
+
+    @classmethod
+    def of(cls, experiment: Experiment, dataset: Dataset) -> "Faculty":
+        """Returns the teachers of an experiment, those that are missing trained first."""
+        entries = _entries(experiment, dataset)
+        given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
+        ready = _teachers(experiment, dataset, entries, given)
+        return cls(experiment, dataset, dict(zip(entries, ready, strict=True)))
+
+    @cached_property
+    def rating(self) -> tuple[list[dict[str, Any]], dict[str, Any], np.ndarray]:
+        """Test metrics of each teacher and of their ensemble, and the ensemble's logits; printed."""
+        return _rate(self.experiment, self.dataset, list(self.teachers.values()))
+
+
+def distil_on(dataset: Dataset, experiment: Experiment, faculty: Faculty) -> dict[str, Any]:
+    """Like `distil`, of a valid experiment, on a data set at hand and with teachers that are ready."""
+    return _distil(experiment, dataset, faculty)
+
+
+def _distil(experiment: Experiment, dataset: Dataset, faculty: Faculty | None = None) -> dict[str, Any]:
     method = methods.create(experiment.method, **experiment.hyperparameters)
     entries = _entries(experiment, dataset) if method.needs_teachers else []
     # Read before anything is trained: a teacher that does not fit is a mistake in the settings.
-    given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
+    if faculty is not None:
+        given = {e: faculty.teachers[e] for e in entries}
+    else:
+        given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
     split = _split(experiment, dataset, method)
     identity = _identity(experiment, dataset, entries, given)
     with Run.open(_workdir(experiment, identity), identity) as run:
@@ -110,7 +140,9 @@ def _distil(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
         ensemble: dict[str, Any] = {}
         ensemble_logits: np.ndarray | None = None
         if ready:
-            rated, ensemble, ensemble_logits = _rate(experiment, dataset, ready)
+            rated, ensemble, ensemble_logits = (
+                faculty.rating if faculty is not None else _rate(experiment, dataset, ready)
+            )
             _check_same_teachers(run, ready, rated, ensemble)
         job, state = _job(experiment, dataset, split, method, ready, ensemble_logits, run.workdir.name)
         state = train(job, state, run)
