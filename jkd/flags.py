@@ -101,14 +101,22 @@ class Parser(argparse.ArgumentParser):
         """Raises UserError instead of printing the usage."""
         raise UserError(message.removeprefix("argument "))
 
-    def add_settings(self, title: str, owner: Callable[..., Any]) -> None:
+    def add_settings(self, title: str, owner: Callable[..., Any], without: tuple[str, ...] = ()) -> None:
         """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names."""
         groups: dict[str, argparse._ArgumentGroup] = {}
         for setting in settings(owner):
+            if setting.name in without:
+                continue
             heading = setting.flag.group or title
             if heading not in groups:
                 groups[heading] = self.add_argument_group(heading)
             _add(groups[heading], setting)
+
+    def add_prefixed_settings(self, title: str, owner: Callable[..., Any], prefix: str) -> None:
+        """Adds a flag --PREFIX.NAME for each setting of `owner`; `parse` gives those that were set."""
+        group = self.add_argument_group(title)
+        for setting in settings(owner):
+            _add(group, setting, f"{prefix}.")
 
     def parse(self, arguments: list[str]) -> dict[str, Any]:
         """Returns {name: value} of all flags.
@@ -132,19 +140,22 @@ class _Help(argparse.HelpFormatter):
         return f"usage: {self._prog} [--flag=value ...]\n\n"
 
 
-def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
+def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> None:
     kind, flag = setting.type, setting.flag
     if isinstance(kind, types.UnionType):
         (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
     shown = flag.default if setting.default is None else _show(setting.default)
-    name = _flag(setting.name)
-    common: dict[str, Any] = {"default": setting.default, "dest": setting.name}
+    name = _flag(prefix + setting.name)
+    default = argparse.SUPPRESS if prefix else setting.default
+    common: dict[str, Any] = {"default": default, "dest": prefix + setting.name}
     meaning = f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
     help_text = f"{meaning} (default: {shown})".replace("%", "%%")
     if kind is bool:
         group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
     elif typing.get_origin(kind) is tuple:
-        group.add_argument(name, type=_split, metavar="A,B,...", help=help_text, **common)
+        element = typing.get_args(kind)[0]
+        metavar = {int: "N,N,...", str: "A,B,..."}[element]
+        group.add_argument(name, type=_list_of(element), metavar=metavar, help=help_text, **common)
     else:
         kind = str if flag.choices else kind
         metavar = {int: "N", float: "X", str: "TEXT"}[kind]
@@ -155,13 +166,17 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _list_of(element: type) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(element(part.strip()) for part in text.split(",") if part.strip())
+
+    parse.__name__ = f"list of {element.__name__}"  # as argparse names it in a mistake
+    return parse
 
 
 def _show(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

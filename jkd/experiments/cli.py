@@ -5,6 +5,7 @@ saved).
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jkd.errors import UserError
@@ -26,55 +27,56 @@ def run_method(method: str, arguments: list[str] | None = None) -> None:
     parts = [config.Data, config.Student, config.Recipe, config.Execution]
     if taught:
         parts.insert(1, config.Teachers)
-    for part in parts:
-        parser.add_settings(_title(part), part)
-
-    def call(values: dict[str, Any]) -> None:
-        distil(_experiment(method, values))
-
-    _guard(parser, arguments, call)
+    for owner in parts:
+        parser.add_settings(title(owner), owner)
+    guard(parser.prog, lambda: distil(_experiment(method, parser.parse(given(arguments)))))
 
 
 def run_teachers(arguments: list[str] | None = None) -> None:
     """Trains teachers, as the command line says, and exits."""
     parser = Parser("python -m jkd.experiments.teacher", "Train the teachers that are not yet found.")
-    for part in (config.Data, config.Teachers, config.Recipe, config.Execution):
-        parser.add_settings(_title(part), part)
-
-    def call(values: dict[str, Any]) -> None:
-        train_teachers(_experiment("aver", values))
-
-    _guard(parser, arguments, call)
+    for owner in (config.Data, config.Teachers, config.Recipe, config.Execution):
+        parser.add_settings(title(owner), owner)
+    guard(parser.prog, lambda: train_teachers(_experiment("aver", parser.parse(given(arguments)))))
 
 
-def _title(part: type) -> str:
-    return (part.__doc__ or part.__name__).splitlines()[0].rstrip(".")
+def given(arguments: list[str] | None) -> list[str]:
+    """Returns the arguments, or those of the command line."""
+    return sys.argv[1:] if arguments is None else arguments
+
+
+def title(owner: type) -> str:
+    """Returns the heading in --help of a part of the settings."""
+    return (owner.__doc__ or owner.__name__).splitlines()[0].rstrip(".")
+
+
+def part(owner: type[Part], values: dict[str, Any]) -> Part:
+    """Returns a part of the settings from the values of the flags; what has no flag keeps its default."""
+    return owner(**{s.name: values[s.name] for s in settings(owner) if s.name in values})
 
 
 def _experiment(method: str, values: dict[str, Any]) -> Experiment:
-    def part(owner: type[Part]) -> Part:
-        return owner(**{s.name: values[s.name] for s in settings(owner) if s.name in values})
-
     return Experiment(
         method,
         {s.name: values[s.name] for s in settings(METHODS[method]) if s.name in values},
-        part(config.Data),
-        part(config.Recipe),
-        part(config.Teachers),
-        part(config.Student),
-        part(config.Execution),
+        part(config.Data, values),
+        part(config.Recipe, values),
+        part(config.Teachers, values),
+        part(config.Student, values),
+        part(config.Execution, values),
     )
 
 
-def _guard(parser: Parser, arguments: list[str] | None, call: Any) -> None:
+def guard(prog: str, call: Callable[[], Any]) -> None:
+    """Calls, and turns what ends a program early into a line and an exit status."""
     try:
-        call(parser.parse(sys.argv[1:] if arguments is None else arguments))
+        call()
     except UserError as error:
-        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signal)
     except Diverged as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         sys.exit(1)
