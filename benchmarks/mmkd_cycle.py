@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 EVERY = 5  # training steps per upper-level update, as published
 
@@ -45,8 +46,8 @@ def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
     from jkd import methods, models
     from jkd.training.calls import Draw, compile_call
     from jkd.training.devices import Devices
-    from jkd.training.state import initial, optimizer, signature
-    from jkd.training.step import Augmentation, Images, Task, with_totals
+    from jkd.training.state import initial, optimizer
+    from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
 
     devices = Devices.all()
     args.cycles = args.cycles or (1 if devices.on_cpu else 40)
@@ -64,7 +65,7 @@ def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
     endless = 2**30  # the last step of an epoch has an update of its own
     task = Task(method, student, teachers, lower, augmentation, endless, endless, devices)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    signatures = tuple(signature(t, v, images) for t, v in zip(teachers, variables, strict=True))
+    signatures = jax.eval_shape(partial(teacher_outputs, teachers), variables, images)
     state = initial(jax.random.key(1), jax.random.key(2), method, student, signatures, lower, images)
     state = devices.replicate(with_totals(task, state, variables, shape))
     variables = devices.replicate(variables)

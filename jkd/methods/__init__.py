@@ -6,7 +6,7 @@ from typing import Any
 from jkd.errors import UserError, nearest
 from jkd.flags import check
 from jkd.methods.aver import aver
-from jkd.methods.base import Batch, Loss, Memory, Method, UpperLevel, Variables
+from jkd.methods.base import Batch, Loss, Memory, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.bomd import bomd
 from jkd.methods.mmkd import mmkd
 from jkd.methods.scratch import scratch
@@ -31,4 +31,14 @@ def create(name: str, **hyperparameters: Any) -> Method:
     return METHODS[name](**hyperparameters)
 
 
-__all__ = ["METHODS", "Batch", "Loss", "Memory", "Method", "UpperLevel", "Variables", "create"]
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Loss",
+    "Memory",
+    "Method",
+    "TeacherOutputs",
+    "UpperLevel",
+    "Variables",
+    "create",
+]

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jkd.bilevel import Estimator
-from jkd.models import Outputs
+from jkd.models import Head, Outputs
 
 Metrics = dict[str, Array]
 
@@ -22,6 +22,16 @@ class Batch(NamedTuple):
 
     images: Float[Array, "batch height width channels"]
     labels: Int[Array, " batch"]
+
+
+class TeacherOutputs(NamedTuple):
+    """What a loss sees of a teacher: its `Outputs`, in evaluation mode, and its head. None has a gradient."""
+
+    logits: Float[Array, "batch classes"]
+    features: tuple[Float[Array, "batch height width channels"], ...]
+    embedding: Float[Array, "batch channels"]
+    head_map: Float[Array, "batch height width channels"]
+    head: Head
 
 
 class Variables(NamedTuple):
@@ -52,7 +62,7 @@ class LossFn(Protocol):
         self,
         variables: Variables,
         student: Outputs,
-        teachers: tuple[Outputs, ...],
+        teachers: tuple[TeacherOutputs, ...],
         batch: Batch,
         progress: Float[Array, ""],
     ) -> Loss:
@@ -94,7 +104,7 @@ class Method(NamedTuple):
     `init` gets the output signatures (shapes and types) of student and teachers, batch axis included.
     """
 
-    init: Callable[[PRNGKeyArray, Outputs, tuple[Outputs, ...]], Variables]
+    init: Callable[[PRNGKeyArray, Outputs, tuple[TeacherOutputs, ...]], Variables]
     loss: LossFn
     upper_level: UpperLevel | None = None
     # From a learning-rate schedule and a momentum: the transformation for `Variables.params`, if not the
@@ -103,7 +113,7 @@ class Method(NamedTuple):
     needs_teachers: bool = True
 
 
-def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
+def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
     """The `init` of a method that has no variables of its own."""
     del key, student, teachers
     return Variables()

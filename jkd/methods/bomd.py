@@ -32,7 +32,7 @@ from jkd.errors import UserError
 from jkd.flags import Flag
 from jkd.losses.features import match_size, orthogonal_alignment
 from jkd.losses.logits import kd
-from jkd.methods.base import Batch, Loss, Method, UpperLevel, Variables
+from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 
@@ -71,7 +71,7 @@ def bomd(
     if learn_scales and not bilevel:
         raise UserError("--learn-scales needs --bilevel: without the upper level nothing would learn them")
 
-    def init(key, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
+    def init(key, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
         count = len(teachers)
         params: tuple[Array, ...] = ()
         upper: dict[str, Array] = {"kd": jnp.zeros(count)}
@@ -124,13 +124,13 @@ def bomd(
     return Method(init, loss, upper_level if bilevel else None, stiefel.sgd if on_manifold else None)
 
 
-def _projection_shape(student: Outputs, teacher: Outputs) -> tuple[int, int]:
+def _projection_shape(student: Outputs, teacher: TeacherOutputs) -> tuple[int, int]:
     channels = student.features[-1].shape[-1], teacher.features[-1].shape[-1]
     return max(channels), min(channels)
 
 
 def _alignment(
-    student: Outputs, teacher: Outputs, projection: Float[Array, "n p"], standardise: bool
+    student: Outputs, teacher: TeacherOutputs, projection: Float[Array, "n p"], standardise: bool
 ) -> Float[Array, ""]:
     """Mean over the batch of the distance between the directions of F_s and F_k P_k."""
     ours, theirs = match_size(student.features[-1], teacher.features[-1])

@@ -48,7 +48,7 @@ from jkd.bilevel import ESTIMATORS
 from jkd.flags import Flag
 from jkd.losses.features import match_size, mse, unit_vectors
 from jkd.losses.logits import kd
-from jkd.methods.base import Batch, Loss, Method, UpperLevel, Variables
+from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import hard_buffer
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
@@ -112,7 +112,7 @@ class Weights(NamedTuple):
 
 
 def teacher_weights(
-    upper: Weights, student: Outputs, teachers: tuple[Outputs, ...], *, inputs: str, stop_student: bool
+    upper: Weights, student: Outputs, teachers: tuple[TeacherOutputs, ...], *, inputs: str, stop_student: bool
 ) -> Weights:
     """Returns both weight matrices.
 
@@ -134,11 +134,11 @@ def teacher_weights(
 
 
 def feature_errors(
-    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[Outputs, ...], form: str
+    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[TeacherOutputs, ...], form: str
 ) -> Float[Array, "batch teachers"]:
     """Returns mse_k of each example, between teacher k's last map and its regressor's."""
 
-    def error(params: PyTree, teacher: Outputs) -> Float[Array, " batch"]:
+    def error(params: PyTree, teacher: TeacherOutputs) -> Float[Array, " batch"]:
         ours, theirs = match_size(student.features[-1], teacher.features[-1])
         regressor = Regressor(theirs.shape[-1], form)
         # Batch norm keeps running averages here because flax has no other; nobody reads them.
@@ -185,7 +185,7 @@ def mmkd(
 ) -> Method:
     """CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k, w and u learned through unrolled steps on hard examples."""
 
-    def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[Outputs, ...]) -> Variables:
+    def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
         logits_key, features_key, *keys = jax.random.split(key, 2 + len(teachers))
         network = WeightNetwork(len(teachers))
         batch_size = student.logits.shape[0]
@@ -202,7 +202,7 @@ def mmkd(
         return Variables(params=params, upper=upper)
 
     def matching_loss(
-        variables: Variables, student: Outputs, teachers: tuple[Outputs, ...], batch: Batch, progress
+        variables: Variables, student: Outputs, teachers: tuple[TeacherOutputs, ...], batch: Batch, progress
     ) -> Loss:
         del batch, progress
         weights = teacher_weights(
@@ -250,12 +250,12 @@ def _linear(inputs: Float[Array, "batch inputs"], width: int, name: str) -> Floa
     return nn.Dense(width, kernel_init=TORCH_LINEAR, bias_init=bias, name=name)(inputs)
 
 
-def _logits(outputs: Outputs, normalised: bool) -> Float[Array, "batch classes"]:
+def _logits(outputs: Outputs | TeacherOutputs, normalised: bool) -> Float[Array, "batch classes"]:
     # Over the batch too: how confident an example's logits are beside the others' stays visible.
     return jax.nn.standardize(outputs.logits, axis=(0, 1)) if normalised else outputs.logits
 
 
-def _gram(outputs: Outputs, normalised: bool) -> Float[Array, "batch batch"]:
+def _gram(outputs: Outputs | TeacherOutputs, normalised: bool) -> Float[Array, "batch batch"]:
     flat = outputs.features[-1].reshape(len(outputs.logits), -1)
     if normalised:
         flat = unit_vectors(flat)

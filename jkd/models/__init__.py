@@ -16,12 +16,12 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jkd.errors import UserError, nearest
-from jkd.models.base import Outputs
+from jkd.models.base import Head, Outputs, head
 from jkd.models.resnet import ResNet
 from jkd.models.vgg import VGG
 from jkd.models.wrn import WideResNet
 
-__all__ = ["Outputs", "create", "names"]
+__all__ = ["Head", "Outputs", "create", "head", "names"]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(ResNet, depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)},

@@ -1,7 +1,8 @@
 """What every network gives, student and teacher alike."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 
@@ -10,11 +11,33 @@ class Outputs(NamedTuple):
 
     `features` holds the stem's and each stage's map, NHWC, shallow to deep, where the published PyTorch
     networks hand theirs out: after the ReLU in ResNet and VGG; in WRN, where a batch norm and ReLU begin a
-    block instead of ending it, before the next block's. `embedding` is the global average of the map that the
-    classifier sees: the last of `features`, in WRN after the final batch norm and ReLU. `logits` are the
-    unnormalised class scores.
+    block instead of ending it, before the next block's. `head_map` is the map that the head sees: the last of
+    `features`, in WRN after the final batch norm and ReLU. `embedding` is its global average, and `logits`
+    are the unnormalised class scores, `Head` of the embedding.
     """
 
     logits: Float[Array, "batch classes"]
     features: tuple[Float[Array, "batch height width channels"], ...]
     embedding: Float[Array, "batch channels"]
+    head_map: Float[Array, "batch height width channels"]
+
+
+class Head(NamedTuple):
+    """The classifier of a network: the linear layer from the embedding to the logits."""
+
+    kernel: Float[Array, "channels classes"]
+    bias: Float[Array, " classes"]
+
+    def __call__(self, embedding: Float[Array, "*batch channels"]) -> Float[Array, "*batch classes"]:
+        """Returns the logits of embeddings."""
+        return embedding @ self.kernel + self.bias
+
+
+def head(variables: Any) -> Head:
+    """Returns the head of the network that has these variables."""
+    # It is the one matrix that a network has.
+    (path,) = (path for path, leaf in jax.tree.leaves_with_path(variables["params"]) if len(leaf.shape) == 2)
+    layer = variables["params"]
+    for entry in path[:-1]:
+        layer = layer[entry.key]
+    return Head(layer["kernel"], layer["bias"])

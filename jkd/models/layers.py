@@ -78,7 +78,8 @@ def outputs(
 ) -> Outputs:
     """Returns a network's outputs from its maps and from the `last` one, which is pooled and classified."""
     embedding = jnp.mean(_float32(last), axis=(1, 2))
-    return Outputs(_float32(classifier(embedding)), tuple(map(_float32, features)), embedding)
+    logits = _float32(classifier(embedding))
+    return Outputs(logits, tuple(map(_float32, features)), embedding, _float32(last))
 
 
 def _float32(x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from jkd.training import teachers as teaching
 from jkd.training.devices import Devices
 from jkd.training.evaluate import Predictor, accuracy_metrics, vote
 from jkd.training.loop import Job, train
-from jkd.training.state import State, initial, optimizer, signature, student_variables
-from jkd.training.step import Augmentation, Task, with_totals
+from jkd.training.state import State, initial, optimizer, student_variables
+from jkd.training.step import Augmentation, Task, teacher_outputs, with_totals
 from jkd.training.teachers import Entry, Teacher
 
 
@@ -343,7 +343,7 @@ def _job(
         devices=devices,
     )
     images = jax.ShapeDtypeStruct((recipe.batch_size, *dataset.train_images.shape[1:]), jnp.float32)
-    signatures = tuple(signature(m, v, images) for m, v in zip(networks, variables, strict=True))
+    signatures = jax.eval_shape(partial(teacher_outputs, networks), variables, images)
     # Drawing initial values with threefry compiles for seconds on the CPU, once for each shape.
     key = jax.random.key(experiment.student.seed, impl="rbg")
     state = initial(key, jax.random.key(experiment.student.seed), method, student, signatures, lower, images)

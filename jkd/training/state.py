@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
-from jkd.methods.base import Batch, Method, Metrics
+from jkd.methods.base import Batch, Method, Metrics, TeacherOutputs
 from jkd.models import Outputs
 
 
@@ -71,7 +71,7 @@ def initial(
     step_key: PRNGKeyArray,
     method: Method,
     student: Any,
-    teachers: tuple[Outputs, ...],
+    teachers: tuple[TeacherOutputs, ...],
     lower_optimizer: optax.GradientTransformation,
     images: jax.ShapeDtypeStruct,
 ) -> State:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, standardise
-from jkd.methods.base import Batch, LossFn, Method, Metrics, UpperLevel, Variables
-from jkd.models import Outputs
+from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
+from jkd.models import head
 from jkd.training.devices import Devices
 from jkd.training.state import Split, State
 
@@ -69,12 +69,14 @@ class Task:
         return due
 
 
-def teacher_outputs(task: Task, teachers: PyTree, images: Float[Array, "b h w c"]) -> tuple[Outputs, ...]:
+def teacher_outputs(
+    networks: tuple[Any, ...], teachers: PyTree, images: Float[Array, "b h w c"]
+) -> tuple[TeacherOutputs, ...]:
     """Returns what each teacher says of the images, in evaluation mode and without a gradient."""
     return jax.lax.stop_gradient(
         tuple(
-            model.apply(variables, images, train=False)
-            for model, variables in zip(task.teachers, teachers, strict=True)
+            TeacherOutputs(*network.apply(variables, images, train=False), head=head(variables))
+            for network, variables in zip(networks, teachers, strict=True)
         )
     )
 
@@ -83,7 +85,7 @@ class Seen(NamedTuple):
     """A batch with what the losses need beside it: computed once a step, whoever uses it."""
 
     batch: Batch
-    teachers: tuple[Outputs, ...]
+    teachers: tuple[TeacherOutputs, ...]
     progress: Float[Array, ""]
     held_out: Batch | None
 
@@ -95,7 +97,7 @@ def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_ou
     if raw_held_out is not None:
         held_out = Batch(task.augmentation.evaluate(raw_held_out.images), raw_held_out.labels)
     progress = state.step / task.total_steps
-    return Seen(batch, teacher_outputs(task, teachers, batch.images), progress, held_out)
+    return Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), progress, held_out)
 
 
 def lower_update(task: Task, state: State, seen: Seen) -> tuple[State, Metrics]:
@@ -133,7 +135,7 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
     assert level is not None
     if level.memory is not None:
         batch = level.memory.sample(_key(state, _MEMORY_SAMPLE), state.memory)
-        seen = Seen(batch, teacher_outputs(task, teachers, batch.images), seen.progress, batch)
+        seen = Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), seen.progress, batch)
     result = hypergradient(
         [_inner_loss(task, loss) for loss in level.inner_losses],
         _outer_loss(task, level),

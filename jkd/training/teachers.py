@@ -82,8 +82,7 @@ def load(entry: Entry, num_classes: int) -> Teacher:
     if path.is_dir():
         return _from_run(entry, path, num_classes)
     variables = interop.from_state_dict(entry.architecture, interop.load_state_dict(path))
-    # The classifier is the one matrix that a network has.
-    (classes,) = (leaf.shape[-1] for leaf in jax.tree.leaves(variables["params"]) if leaf.ndim == 2)
+    (classes,) = models.head(variables).bias.shape
     if classes != num_classes:
         raise _other_classes(entry, classes, num_classes)
     return Teacher(entry.name, entry.architecture, variables)
