@@ -1,0 +1,72 @@
+"""jkd's own trainer on random images, for benchmarks: all but reading images, evaluation and saving."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jkd import models
+from jkd.methods import Method
+from jkd.training.calls import Draw, compile_call
+from jkd.training.devices import Devices
+from jkd.training.state import initial, optimizer, signature
+from jkd.training.step import Augmentation, Images, Task, with_totals
+
+_NEVER = 2**30  # epochs end after so many steps, and an upper level put off by so many steps never comes
+
+
+def training(
+    method: Method,
+    student: str,
+    teachers: list[str],
+    *,
+    steps: int,
+    upper: bool = True,
+    classes: int = 100,
+    batch_size: int = 64,
+    image_size: int = 32,
+    dtype: str = "float32",
+) -> Callable[[], None]:
+    """Returns what runs `steps` training steps and waits for them; without updates of the upper level if not
+    `upper`."""
+    devices = Devices.all()
+    if method.upper_level is not None and not upper:
+        method = method._replace(upper_level=method.upper_level._replace(every=_NEVER, at_epoch_end=False))
+    shape = (batch_size, image_size, image_size, 3)
+    taught = teachers if method.needs_teachers else []
+    network = models.create(student, classes, dtype)
+    networks = tuple(models.create(name, classes, dtype) for name in taught)
+    variables = tuple(
+        jax.jit(model.init)(jax.random.key(i, impl="rbg"), jnp.zeros(shape))
+        for i, model in enumerate(networks)
+    )
+    lower = optimizer(method, optax.constant_schedule(0.05), momentum=0.9, nesterov=True, weight_decay=5e-4)
+    augmentation = Augmentation(crop_padding=4, flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    task = Task(method, network, networks, lower, augmentation, _NEVER, _NEVER, devices)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    signatures = tuple(signature(t, v, images) for t, v in zip(networks, variables, strict=True))
+    key = jax.random.key(0, impl="rbg")
+    state = initial(key, jax.random.key(0), method, network, signatures, lower, images)
+    state = devices.replicate(with_totals(task, state, variables, shape))
+    variables = devices.replicate(variables)
+    count = 10 * batch_size
+    pixels = jax.random.bits(jax.random.key(1), (count, *shape[1:]), jnp.uint8)
+    data = devices.replicate(Images(pixels, jax.random.randint(jax.random.key(2), (count,), 0, classes)))
+    per_call = 1 if devices.on_cpu else steps
+    call = compile_call(task, per_call)
+    level = method.upper_level
+    held_out = batch_size if level is not None and level.memory is None else 0
+    positions = jax.random.randint(jax.random.key(3), (per_call, batch_size), 0, count)
+    draw = Draw(positions, positions[:, :held_out])
+    done = 0
+
+    def run() -> None:
+        nonlocal state, done
+        for _ in range(math.ceil(steps / per_call)):
+            state, _ = call.run(state, variables, data, draw, done, per_call)
+            done += per_call
+        jax.block_until_ready(state)
+
+    return run
