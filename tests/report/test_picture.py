@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jkd.errors import UserError
-from jkd.report.picture import _spread, draw
+from jkd.report.panel import spread_apart
+from jkd.report.picture import draw
 
 
 def make_records(epochs, teachers=0):
@@ -66,7 +67,7 @@ def test_epochs_that_were_not_tested_are_left_out_and_none_is_a_mistake(tmp_path
 @settings(max_examples=50, deadline=None)
 def test_labels_stay_in_order_apart_and_inside(positions):
     positions = sorted(positions)
-    spread = _spread(positions, gap=0.1)
+    spread = spread_apart(positions, gap=0.1)
     gap = min(0.1, 1 / max(len(positions) - 1, 1))
     assert (np.diff(spread) >= gap - 1e-9).all()
     assert spread[0] >= -1e-9 and spread[-1] <= 1 + 1e-9

@@ -1,0 +1,67 @@
+"""`python -m jkd.experiments.compare` compares methods over seeds; --help lists the flags."""
+
+from typing import Any
+
+from jkd import methods
+from jkd.experiments import recipes
+from jkd.experiments.cli import given, guard, part, title
+from jkd.flags import Parser
+from jkd.methods import METHODS
+from jkd.training import config
+from jkd.training.compare import Compare, compare
+from jkd.training.experiment import Experiment
+
+_PROG = "python -m jkd.experiments.compare"
+
+
+def run_compare(arguments: list[str] | None = None) -> None:
+    """Compares methods, as the command line says, and exits."""
+    guard(_PROG, lambda: _compare(given(arguments)))
+
+
+def _compare(arguments: list[str]) -> None:
+    # Which flags there are depends on the methods, and these may come from the recipe.
+    first = _parser(())
+    early = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0]
+    recipe = recipes.load(early.recipe) if early.recipe else recipes.Recipe((), {})
+    arguments = [*recipe.arguments, *arguments]
+    chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
+    for name in chosen:
+        methods.create(name)
+    values = _parser(chosen).parse(arguments)
+    of_methods: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    for flag, value in values.items():
+        method, dot, name = flag.partition(".")
+        if dot:
+            of_methods[method][name] = value
+    base = Experiment(
+        "scratch",
+        {},
+        part(config.Data, values),
+        part(config.Recipe, values),
+        part(config.Teachers, values),
+        part(config.Student, values),
+        part(config.Execution, values),
+    )
+    compare(part(Compare, values), base, of_methods, recipe.published)
+
+
+def _parser(chosen: tuple[str, ...]) -> Parser:
+    parser = Parser(
+        _PROG, "Compare methods: the same teachers and seeds for all, and a table of the differences."
+    )
+    parser.add_settings(title(Compare), Compare)
+    parser.add_argument_group("Recipe of a published table").add_argument(
+        "--recipe",
+        metavar="TEXT",
+        help="flags from experiments/NAME.toml or a path; what is given here goes first",
+    )
+    for owner in (config.Data, config.Teachers, config.Student, config.Recipe, config.Execution):
+        parser.add_settings(title(owner), owner, without=("seed", "workdir"))
+    for name in chosen:
+        parser.add_prefixed_settings(f"The method {name}", METHODS[name], name)
+    return parser
+
+
+if __name__ == "__main__":
+    run_compare()

@@ -1,0 +1,86 @@
+"""Recipes: the flags that repeat a published table, with the published numbers, as a small file.
+
+```toml
+[flags]                       # of `python -m jkd.experiments.compare`, with _ for -
+teachers = ["vgg13", "vgg13", "vgg13"]
+epochs = 240
+mmkd = { beta = 100.0 }       # --mmkd.beta=100.0
+
+[published]                   # by method: top-1 in percent, and where it is reported
+demkd = { top1 = 75.25, source = "..." }
+```
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jkd
+from jkd import methods, models
+from jkd.errors import UserError, nearest
+from jkd.report.table import Published
+
+_FOLDER = Path(jkd.__file__).parent.parent / "experiments"
+
+
+class Recipe(NamedTuple):
+    """The command line that a recipe stands for, and the published numbers by method."""
+
+    arguments: tuple[str, ...]
+    published: dict[str, Published]
+
+
+def load(name_or_path: str) -> Recipe:
+    """Reads a recipe: a path, or the name of one in the repository's `experiments/`.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it needs a network or method that jkd has not got.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = _FOLDER / f"{name_or_path}.toml"
+    if not path.is_file():
+        there = sorted(p.stem for p in _FOLDER.glob("*.toml"))
+        raise UserError(
+            f"--recipe={name_or_path}: there is none{nearest(name_or_path, there)}; "
+            f"give the path of a .toml file{f' or one of {chr(44).join(there)}' if there else ''}"
+        )
+    try:
+        content = tomllib.loads(path.read_text())
+        flags = content["flags"]
+        published = {
+            method: Published(float(entry["top1"]), str(entry["source"]))
+            for method, entry in content.get("published", {}).items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--recipe={path}: it is no recipe ({error!r}); see {_FOLDER}") from None
+    _check_there(path, flags)
+    return Recipe(_arguments(flags), published)
+
+
+def _check_there(path: Path, flags: dict[str, Any]) -> None:
+    """A recipe may come before the network or the method that it needs."""
+    needed = [
+        ("network", name, models.names()) for name in [*flags.get("teachers", []), flags.get("student")]
+    ]
+    needed += [("method", name, tuple(methods.METHODS)) for name in flags.get("methods", [])]
+    for kind, name, there in needed:
+        if name is not None and name.partition("@")[0] not in there:
+            raise UserError(
+                f"--recipe={path.stem} needs the {kind} '{name}', which does not exist in jkd yet"
+                f"{nearest(name, there)}"
+            )
+
+
+def _arguments(flags: dict[str, Any], prefix: str = "") -> tuple[str, ...]:
+    found: list[str] = []
+    for name, value in flags.items():
+        flag = prefix + name.replace("_", "-")
+        if isinstance(value, dict):
+            found += _arguments(value, f"{flag}.")
+        elif isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            found.append(f"--{flag}={text}")
+    return tuple(found)

@@ -1,0 +1,120 @@
+"""What a comparison found, as numbers: means and deviations over seeds, and paired differences."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What there is of one run: its records, its summary if it is finished, why it diverged if it did."""
+
+    method: str
+    seed: int
+    records: list[dict[str, Any]]
+    summary: dict[str, Any] | None = None
+    diverged: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.summary is not None or self.diverged is not None
+
+    def value(self, name: str) -> float:
+        """A number of the summary, such as `last.test/top1`."""
+        found: Any = self.summary
+        for part in name.split("."):
+            found = found[part]
+        return float(found)
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation over seeds; the deviation is NaN for fewer than two seeds."""
+
+    mean: float
+    std: float
+
+
+class Difference(NamedTuple):
+    """Mean over seeds of a paired difference, with its confidence interval (NaN for fewer than two pairs)."""
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+
+class Row(NamedTuple):
+    """What a table says of a method. Accuracies and calibration errors are fractions of 1."""
+
+    method: str
+    finished: int
+    diverged: int
+    missing: int
+    top1: Spread
+    best_top1: Spread
+    calibration_error: Spread
+    difference: Difference
+    images_per_second: float
+    parameters: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Returns mean and sample standard deviation (n - 1), NaN where there are too few values."""
+    mean = float(np.mean(values)) if len(values) else float("nan")
+    return Spread(mean, float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"))
+
+
+def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> Difference:
+    """Returns the mean of `ours - theirs` over the seeds that both have, with Student's t interval.
+
+    Pairing by seed takes out what a seed does to both, such as the student's first weights. The interval
+    assumes differences that are normally distributed over seeds; its width is that of n - 1 degrees of
+    freedom, so that with three seeds it is wide, as it should be.
+
+    Args:
+        ours: Value by seed.
+        theirs: Value of the baseline by seed.
+    """
+    values = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    mean, std = spread(values)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, max(len(values) - 1, 1)) * std / np.sqrt(max(len(values), 1))
+    return Difference(mean, float(mean - half), float(mean + half), len(values))
+
+
+def by_seed(results: Sequence[Result], method: str, name: str) -> dict[int, float]:
+    """Returns a number of the summary by seed, of the finished runs of a method that did not diverge."""
+    return {r.seed: r.value(name) for r in results if r.method == method and r.summary is not None}
+
+
+def rows(results: Sequence[Result], baseline: str) -> list[Row]:
+    """Returns a row for each method, in the order in which the methods first come."""
+    found = []
+    for method in dict.fromkeys(result.method for result in results):
+        own = [result for result in results if result.method == method]
+        done = [result for result in own if result.summary is not None]
+        top1 = by_seed(results, method, "last.test/top1")
+
+        def over_seeds(name: str, done: list[Result] = done) -> Spread:
+            return spread([result.value(name) for result in done])
+
+        found.append(
+            Row(
+                method=method,
+                finished=len(done),
+                diverged=sum(result.diverged is not None for result in own),
+                missing=sum(not result.finished for result in own),
+                top1=over_seeds("last.test/top1"),
+                best_top1=over_seeds("best.test/top1"),
+                calibration_error=over_seeds("last.test/ece"),
+                difference=paired_difference(top1, by_seed(results, baseline, "last.test/top1")),
+                images_per_second=over_seeds("time/images_per_second").mean,
+                parameters=int(done[0].value("parameters")) if done else 0,
+            )
+        )
+    return found

@@ -1,0 +1,184 @@
+"""The table of a comparison, in Markdown for people and as comma-separated values for programs."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jkd.report.results import CONFIDENCE, Result, Row, Spread
+
+
+class Published(NamedTuple):
+    """What a paper reports for a method: top-1 accuracy in percent, and where it says so."""
+
+    top1: float
+    source: str
+
+
+def markdown(
+    results: Sequence[Result],
+    rows: Sequence[Row],
+    baseline: str,
+    facts: Mapping[str, str],
+    published: Mapping[str, Published] | None = None,
+) -> str:
+    """Returns the table of a comparison with what must be known to read it.
+
+    Args:
+        results: The runs.
+        rows: Their statistics, `jkd.report.results.rows`.
+        baseline: The method that differences are to.
+        facts: What else is said above the table, by name: data, epochs, command, versions.
+        published: By method, the paper's number; gives a column of its own.
+    """
+    header = [
+        "method",
+        "seeds",
+        "top-1 %, last epoch",
+        f"difference to {baseline}, {CONFIDENCE:.0%} interval",
+        "best top-1 % (chosen on test)",
+        "calibration error %",
+        "images/s",
+        "parameters",
+    ]
+    if published:
+        header.insert(3, "published top-1 %")
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for row in rows:
+        cells = [
+            row.method,
+            _count(row),
+            _percent(row.top1),
+            "baseline" if row.method == baseline else _difference(row),
+            _percent(row.best_top1),
+            _percent(row.calibration_error),
+            _number(row.images_per_second),
+            f"{row.parameters:,}" if row.finished else "–",
+        ]
+        if published:
+            cells.insert(3, f"{published[row.method].top1:.2f}" if row.method in published else "–")
+        lines.append(cells)
+    for name, rated in _teachers(results).items():
+        lines.append([name, "", f"{100 * rated['top1']:.2f}"] + [""] * (len(header) - 3))
+    return "\n".join(
+        [
+            *(f"- {name}: {fact}" for name, fact in facts.items()),
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in lines),
+            "",
+            *_notes(results, rows, baseline, published or {}),
+            "",
+        ]
+    )
+
+
+def comma_separated(rows: Sequence[Row], published: Mapping[str, Published] | None = None) -> str:
+    """Returns the statistics of the methods, a line each; accuracies are fractions of 1, not rounded."""
+    columns: dict[str, Any] = {
+        "method": lambda row: row.method,
+        "seeds": lambda row: row.finished,
+        "diverged": lambda row: row.diverged,
+        "missing": lambda row: row.missing,
+        "top1_mean": lambda row: row.top1.mean,
+        "top1_std": lambda row: row.top1.std,
+        "difference": lambda row: row.difference.mean,
+        "difference_low": lambda row: row.difference.low,
+        "difference_high": lambda row: row.difference.high,
+        "difference_pairs": lambda row: row.difference.pairs,
+        "best_on_test_top1_mean": lambda row: row.best_top1.mean,
+        "best_on_test_top1_std": lambda row: row.best_top1.std,
+        "calibration_error_mean": lambda row: row.calibration_error.mean,
+        "calibration_error_std": lambda row: row.calibration_error.std,
+        "images_per_second": lambda row: row.images_per_second,
+        "parameters": lambda row: row.parameters,
+    }
+    if published:
+        columns["published_top1"] = lambda row: (
+            published[row.method].top1 / 100 if row.method in published else math.nan
+        )
+    return _csv([list(columns), *([get(row) for get in columns.values()] for row in rows)])
+
+
+def comma_separated_runs(results: Sequence[Result]) -> str:
+    """Returns the runs, a line each."""
+    names = ("last.test/top1", "best.test/top1", "last.test/ece", "time/images_per_second", "parameters")
+    columns = "method,seed,state,top1,best_on_test_top1,calibration_error,images_per_second,parameters"
+    lines: list[list[Any]] = [columns.split(",")]
+    for result in results:
+        state = "diverged" if result.diverged else "finished" if result.summary else "missing"
+        values = [result.value(name) if result.summary else math.nan for name in names]
+        lines.append([result.method, result.seed, state, *values])
+    return _csv(lines)
+
+
+def _csv(lines: list[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for line in lines:
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
+    return text.getvalue()
+
+
+def _count(row: Row) -> str:
+    words = [str(row.finished)]
+    words += [f"{row.diverged} diverged"] if row.diverged else []
+    words += [f"{row.missing} to come"] if row.missing else []
+    return ", ".join(words)
+
+
+def _percent(value: Spread) -> str:
+    if math.isnan(value.mean):
+        return "–"
+    return f"{100 * value.mean:.2f}" + ("" if math.isnan(value.std) else f" ± {100 * value.std:.2f}")
+
+
+def _difference(row: Row) -> str:
+    difference = row.difference
+    if not difference.pairs:
+        return "–"
+    text = f"{100 * difference.mean:+.2f}"
+    if difference.pairs > 1:
+        text += f" [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    return text
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.0f}"
+
+
+def _teachers(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    for result in results:
+        if result.summary and result.summary["teachers"]:
+            rated = {f"teacher {row['name']}": row for row in result.summary["teachers"]}
+            return rated | {"teachers' ensemble": result.summary["ensemble"]}
+    return {}
+
+
+def _notes(
+    results: Sequence[Result], rows: Sequence[Row], baseline: str, published: Mapping[str, Published]
+) -> list[str]:
+    seeds = len({result.seed for result in results})
+    pairs = max((row.difference.pairs for row in rows if row.method != baseline), default=0)
+    notes = ["± is the sample standard deviation over seeds." if seeds > 1 else ""]
+    if pairs > 1:
+        notes.append(
+            f"Differences are in points of the last epoch's top-1, paired by seed, with Student's t interval "
+            f"({CONFIDENCE:.0%}); each interval stands alone, so that among many some miss zero by chance. "
+            "They are over seeds of the student: teachers and data are fixed."
+        )
+    elif seeds == 1:
+        notes.append(
+            "There is one seed, so there is no deviation and no interval: a difference between single runs "
+            "says nothing about their spread. Give --seeds=0,1,2 or more."
+        )
+    notes.append(
+        "The best epoch is chosen on the test images themselves and so flatters; compare by the last epoch."
+    )
+    notes += [
+        f"{result.method} seed {result.seed} diverged: {result.diverged}"
+        for result in results
+        if result.diverged
+    ]
+    notes += [f"Published {method}: {entry.top1:.2f}, {entry.source}" for method, entry in published.items()]
+    return [f"- {note}" for note in notes if note]
