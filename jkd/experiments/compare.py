@@ -3,6 +3,7 @@
 from typing import Any
 
 from jkd import methods
+from jkd.errors import UserError
 from jkd.experiments import recipes
 from jkd.experiments.cli import given, guard, part, title
 from jkd.flags import Parser
@@ -28,6 +29,10 @@ def _compare(arguments: list[str]) -> None:
     chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
     for name in chosen:
         methods.create(name)
+    for argument in arguments:
+        method, dot, _ = argument.removeprefix("--no-").removeprefix("--").partition(".")
+        if dot and method in METHODS and method not in chosen and argument.startswith("--"):
+            raise UserError(f"{argument}: {method} is not among --methods={','.join(chosen)}")
     values = _parser(chosen).parse(arguments)
     of_methods: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for flag, value in values.items():
@@ -58,7 +63,7 @@ def _parser(chosen: tuple[str, ...]) -> Parser:
     )
     for owner in (config.Data, config.Teachers, config.Student, config.Recipe, config.Execution):
         parser.add_settings(title(owner), owner, without=("seed", "workdir"))
-    for name in chosen:
+    for name in dict.fromkeys(chosen):
         parser.add_prefixed_settings(f"The method {name}", METHODS[name], name)
     return parser
 

@@ -25,6 +25,12 @@ class Result:
         """Whether nothing is left to do."""
         return self.summary is not None or self.diverged is not None
 
+    @property
+    def images_per_second(self) -> float:
+        """The median over the epochs; the first, which includes compilation, only where it is the only one."""
+        speeds = [record["time/images_per_second"] for record in self.records]
+        return float(np.median(speeds[1:] or speeds))
+
     def value(self, name: str) -> float:
         """A number of the summary, such as `last.test/top1`."""
         found: Any = self.summary
@@ -113,7 +119,7 @@ def rows(results: Sequence[Result], baseline: str) -> list[Row]:
                 best_top1=over_seeds("best.test/top1"),
                 calibration_error=over_seeds("last.test/ece"),
                 difference=paired_difference(top1, by_seed(results, baseline, "last.test/top1")),
-                images_per_second=over_seeds("time/images_per_second").mean,
+                images_per_second=spread([result.images_per_second for result in done]).mean,
                 parameters=int(done[0].value("parameters")) if done else 0,
             )
         )

@@ -102,12 +102,14 @@ def comma_separated(rows: Sequence[Row], published: Mapping[str, Published] | No
 
 def comma_separated_runs(results: Sequence[Result]) -> str:
     """Returns the runs, a line each."""
-    names = ("last.test/top1", "best.test/top1", "last.test/ece", "time/images_per_second", "parameters")
     columns = "method,seed,state,top1,best_on_test_top1,calibration_error,images_per_second,parameters"
     lines: list[list[Any]] = [columns.split(",")]
     for result in results:
         state = "diverged" if result.diverged else "finished" if result.summary else "missing"
-        values = [result.value(name) if result.summary else math.nan for name in names]
+        values: list[float] = []
+        if result.summary:
+            values = [result.value(name) for name in ("last.test/top1", "best.test/top1", "last.test/ece")]
+            values += [result.images_per_second, int(result.value("parameters"))]
         lines.append([result.method, result.seed, state, *values])
     return _csv(lines)
 
