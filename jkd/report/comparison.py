@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkd.report import panel
-from jkd.report.panel import FONT, QUIET, finish, plain, plot, series, style
+from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, style
 from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference
 
 _LINE = 0.13  # inches that a line of text takes
@@ -60,7 +60,7 @@ def _accuracy(results: Sequence[Result]) -> Figure | None:
     methods = _methods(results)
     if not methods:
         return None
-    height = max(2.8, 0.8 + _LINE * len(methods))
+    height = max(2.8, 1.2 + 0.18 * len(methods))
     figure = panel.figure(height)
     axes = figure.add_subplot()
     labels, lowest, highest = [], [], []
@@ -98,7 +98,9 @@ def _differences(results: Sequence[Result], baseline: str) -> Figure | None:
         if found.pairs > 1:
             axes.plot([100 * found.low, 100 * found.high], [place, place], color=colour, linewidth=1.6)
         seeds = [100 * (values[seed] - reference[seed]) for seed in values.keys() & reference.keys()]
-        axes.plot(seeds, [place] * len(seeds), "o", markersize=2.6, color=QUIET, alpha=0.8, zorder=3)
+        axes.plot(
+            seeds, [place] * len(seeds), "o", markersize=3.2, color=BLACK, markeredgecolor="white", zorder=3
+        )
         axes.plot(100 * found.mean, place, "D", markersize=4.5, color=colour, zorder=2)
         axes.annotate(
             f"{100 * found.mean:+.2f}",

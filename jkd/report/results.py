@@ -27,7 +27,7 @@ class Result:
 
     @property
     def images_per_second(self) -> float:
-        """The median over the epochs; the first, which includes compilation, only where it is the only one."""
+        """The median over the epochs; the first, which includes compilation, only where there is no other."""
         speeds = [record["time/images_per_second"] for record in self.records]
         return float(np.median(speeds[1:] or speeds))
 
