@@ -5,15 +5,29 @@ from typing import Any
 
 from jkd.errors import UserError, nearest
 from jkd.flags import check
+from jkd.methods.aekd import aekd
+from jkd.methods.amtmlkd import amtmlkd
 from jkd.methods.aver import aver
 from jkd.methods.base import Batch, Loss, Memory, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.bomd import bomd
+from jkd.methods.camkd import camkd
+from jkd.methods.demkd import demkd
+from jkd.methods.distill import distill
+from jkd.methods.ebkd import ebkd
+from jkd.methods.fitnet import fitnet
 from jkd.methods.mmkd import mmkd
 from jkd.methods.scratch import scratch
 
 METHODS: dict[str, Callable[..., Method]] = {
+    "aekd": aekd,
+    "amtmlkd": amtmlkd,
     "aver": aver,
     "bomd": bomd,
+    "camkd": camkd,
+    "demkd": demkd,
+    "distill": distill,
+    "ebkd": ebkd,
+    "fitnet": fitnet,
     "mmkd": mmkd,
     "scratch": scratch,
 }

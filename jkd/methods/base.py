@@ -107,9 +107,11 @@ class Method(NamedTuple):
     init: Callable[[PRNGKeyArray, Outputs, tuple[TeacherOutputs, ...]], Variables]
     loss: LossFn
     upper_level: UpperLevel | None = None
-    # From a learning-rate schedule and a momentum: the transformation for `Variables.params`, if not the
-    # student's own.
-    optimizer: Callable[[optax.Schedule, float], optax.GradientTransformation] | None = None
+    # From the student's transformation, its learning-rate schedule and its momentum: the transformation for
+    # `Variables.params`, if not the student's own.
+    optimizer: (
+        Callable[[optax.GradientTransformation, optax.Schedule, float], optax.GradientTransformation] | None
+    ) = None
     needs_teachers: bool = True
 
 

@@ -24,15 +24,15 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jkd import stiefel
 from jkd.bilevel import ESTIMATORS, Estimator
 from jkd.errors import UserError
 from jkd.flags import Flag
-from jkd.losses.features import match_size, orthogonal_alignment
-from jkd.losses.logits import kd
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
+from jkd.methods.parts import kd_distances
+from jkd.methods.projections import alignment_distances, init_projections
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 
@@ -76,10 +76,7 @@ def bomd(
         params: tuple[Array, ...] = ()
         upper: dict[str, Array] = {"kd": jnp.zeros(count)}
         if alignment:
-            params = tuple(
-                stiefel.random_point(k, _projection_shape(student, teacher))
-                for k, teacher in zip(jax.random.split(key, count), teachers, strict=True)
-            )
+            params = init_projections(key, student, teachers)
             upper["alignment"] = jnp.zeros(count)
         if learn_scales:
             upper |= {"log_alpha": jnp.zeros(()), "log_beta": jnp.zeros(())}
@@ -89,18 +86,13 @@ def bomd(
         del progress
         upper = variables.upper
         ce = cross_entropy(student, batch)
-        divergences = jnp.stack([kd(student.logits, t.logits, temperature).mean() for t in teachers])
+        divergences = kd_distances(student, teachers, temperature).mean(1)
         weights = jax.nn.softmax(upper["kd"])
         weighted_kd = weights @ divergences
         total = ce + alpha * jnp.exp(upper.get("log_alpha", 0.0)) * weighted_kd
         metrics = {"ce": ce, "kd": weighted_kd, "weight_logits": weights}
         if alignment:
-            distances = jnp.stack(
-                [
-                    _alignment(student, t, p, standardise_teachers)
-                    for t, p in zip(teachers, variables.params, strict=True)
-                ]
-            )
+            distances = alignment_distances(variables.params, student, teachers, standardise_teachers).mean(1)
             weights = jax.nn.softmax(upper["alignment"])
             weighted_distance = weights @ distances
             total += beta * jnp.exp(upper.get("log_beta", 0.0)) * weighted_distance
@@ -121,21 +113,9 @@ def bomd(
         rematerialise=rematerialise,
     )
     on_manifold = alignment and orthogonal
-    return Method(init, loss, upper_level if bilevel else None, stiefel.sgd if on_manifold else None)
 
+    def on_stiefel(students, rate: optax.Schedule, momentum: float) -> optax.GradientTransformation:
+        del students
+        return stiefel.sgd(rate, momentum)
 
-def _projection_shape(student: Outputs, teacher: TeacherOutputs) -> tuple[int, int]:
-    channels = student.features[-1].shape[-1], teacher.features[-1].shape[-1]
-    return max(channels), min(channels)
-
-
-def _alignment(
-    student: Outputs, teacher: TeacherOutputs, projection: Float[Array, "n p"], standardise: bool
-) -> Float[Array, ""]:
-    """Mean over the batch of the distance between the directions of F_s and F_k P_k."""
-    ours, theirs = match_size(student.features[-1], teacher.features[-1])
-    if standardise:
-        theirs = jax.nn.standardize(theirs, axis=(0, 1, 2))
-    # Stored tall, so that its columns are orthonormal whichever side has more channels.
-    to_student = projection if theirs.shape[-1] >= ours.shape[-1] else projection.T
-    return orthogonal_alignment(ours, theirs @ to_student).mean()
+    return Method(init, loss, upper_level if bilevel else None, on_stiefel if on_manifold else None)

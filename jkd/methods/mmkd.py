@@ -42,19 +42,19 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jkd.bilevel import ESTIMATORS
 from jkd.flags import Flag
-from jkd.losses.features import match_size, mse, unit_vectors
-from jkd.losses.logits import kd
+from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import hard_buffer
+from jkd.methods.parts import kd_distances
+from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 from jkd.models.layers import TORCH_LINEAR, uniform_bias
 
-REGRESSOR_FORMS = ("linear", "conv")
 INPUT_FORMS = ("raw", "normalised")
 
 _UPPER = "MMKD: upper level"
@@ -70,38 +70,6 @@ class WeightNetwork(nn.Module):
         """Returns weights that sum to 1 over the teachers."""
         hidden = nn.relu(_linear(inputs, inputs.shape[-1] // 2, "hidden"))
         return nn.softmax(_linear(hidden, self.teachers, "out"))
-
-
-class Regressor(nn.Module):
-    """Carries the student's feature map to a teacher's channels; batch norm is by the batch, always.
-
-    "linear" is one 1×1 convolution, "conv" a 1×1 to half the student's channels, a 3×3 and a 1×1; each is
-    followed by batch norm and ReLU.
-    """
-
-    channels: int
-    form: str = "linear"
-
-    @nn.compact
-    def __call__(
-        self, features: Float[Array, "batch height width from"]
-    ) -> Float[Array, "batch height width channels"]:
-        """Returns the map with `channels` channels."""
-        half = features.shape[-1] // 2
-        layers = {"linear": ((self.channels, 1),), "conv": ((half, 1), (half, 3), (self.channels, 1))}[
-            self.form
-        ]
-        x = features
-        for i, (channels, kernel) in enumerate(layers):
-            x = nn.Conv(
-                channels,
-                (kernel, kernel),
-                kernel_init=TORCH_LINEAR,
-                bias_init=uniform_bias(kernel**2 * x.shape[-1]),
-                name=f"conv{i}",
-            )(x)
-            x = nn.relu(nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"norm{i}")(x))
-        return x
 
 
 class Weights(NamedTuple):
@@ -126,26 +94,12 @@ def teacher_weights(
     seen = jax.lax.stop_gradient(student) if stop_student else student
     network = WeightNetwork(len(teachers))
     normalised = inputs == "normalised"
-    logits = jnp.concatenate([_logits(o, normalised) for o in (*teachers, seen)], axis=-1)
-    grams = jnp.concatenate([_gram(o, normalised) for o in (*teachers, seen)], axis=-1)
+    everyone: list[Outputs | TeacherOutputs] = [*teachers, seen]
+    logits = jnp.concatenate([_logits(o, normalised) for o in everyone], axis=-1)
+    grams = jnp.concatenate([_gram(o, normalised) for o in everyone], axis=-1)
     return Weights(
         network.apply({"params": upper.logits}, logits), network.apply({"params": upper.features}, grams)
     )
-
-
-def feature_errors(
-    regressors: tuple[PyTree, ...], student: Outputs, teachers: tuple[TeacherOutputs, ...], form: str
-) -> Float[Array, "batch teachers"]:
-    """Returns mse_k of each example, between teacher k's last map and its regressor's."""
-
-    def error(params: PyTree, teacher: TeacherOutputs) -> Float[Array, " batch"]:
-        ours, theirs = match_size(student.features[-1], teacher.features[-1])
-        regressor = Regressor(theirs.shape[-1], form)
-        # Batch norm keeps running averages here because flax has no other; nobody reads them.
-        mapped, _ = regressor.apply({"params": params}, ours, mutable=["batch_stats"])
-        return mse(mapped, theirs)
-
-    return jnp.stack([error(p, t) for p, t in zip(regressors, teachers, strict=True)], axis=-1)
 
 
 def mmkd(
@@ -153,7 +107,7 @@ def mmkd(
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
     beta: Annotated[float, Flag("coefficient β of the weighted feature errors", at_least=0)] = 100.0,
-    regressor: Annotated[str, Flag("from student to teacher features", choices=REGRESSOR_FORMS)] = "linear",
+    regressor: Annotated[str, Flag("from student to teacher features", choices=FORMS)] = "linear",
     weight_inputs: Annotated[
         str, Flag("what the weight networks see of logits and features", choices=INPUT_FORMS)
     ] = "raw",
@@ -186,7 +140,7 @@ def mmkd(
     """CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k, w and u learned through unrolled steps on hard examples."""
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
-        logits_key, features_key, *keys = jax.random.split(key, 2 + len(teachers))
+        logits_key, features_key, regressors_key = jax.random.split(key, 3)
         network = WeightNetwork(len(teachers))
         batch_size = student.logits.shape[0]
         classes = student.logits.shape[-1] + sum(t.logits.shape[-1] for t in teachers)
@@ -194,11 +148,7 @@ def mmkd(
             network.init(logits_key, jnp.zeros((1, classes)))["params"],
             network.init(features_key, jnp.zeros((1, batch_size * (1 + len(teachers)))))["params"],
         )
-        example = jnp.zeros((1, 1, 1, student.features[-1].shape[-1]))
-        params = tuple(
-            Regressor(teacher.features[-1].shape[-1], regressor).init(k, example)["params"]
-            for k, teacher in zip(keys, teachers, strict=True)
-        )
+        params = init_regressors(regressors_key, student, teachers, regressor)
         return Variables(params=params, upper=upper)
 
     def matching_loss(
@@ -208,8 +158,8 @@ def mmkd(
         weights = teacher_weights(
             variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
         )
-        divergences = jnp.stack([kd(student.logits, t.logits, temperature) for t in teachers], axis=-1)
-        errors = feature_errors(variables.params, student, teachers, regressor)
+        divergences = kd_distances(student, teachers, temperature).T
+        errors = feature_errors(variables.params, student, teachers, regressor).T
         weighted_kd = (weights.logits * divergences).sum(-1).mean()
         weighted_errors = (weights.features * errors).sum(-1).mean()
         metrics = {

@@ -55,10 +55,17 @@ def optimizer(
     )
     if method.optimizer is None:
         return sgd
-    return optax.partition(
-        {"student": sgd, "method": method.optimizer(rate, momentum)},
-        Split("student", "method"),
-    )
+    own = method.optimizer(sgd, rate, momentum)
+
+    def init(params: Split) -> Split:
+        return Split(sgd.init(params.student), own.init(params.method))
+
+    def update(gradient: Split, state: Split, params: Split) -> tuple[Split, Split]:
+        student = sgd.update(gradient.student, state.student, params.student)
+        mine = own.update(gradient.method, state.method, params.method)
+        return Split(student[0], mine[0]), Split(student[1], mine[1])
+
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
 
 
 def signature(model: Any, variables: PyTree, images: jax.ShapeDtypeStruct) -> Outputs:

@@ -14,7 +14,8 @@ from flax import linen as nn
 from jkd.bilevel import hypergradient
 from jkd.losses.logits import kd
 from jkd.methods.base import Batch, Variables
-from jkd.methods.mmkd import Weights, feature_errors, mmkd, teacher_weights
+from jkd.methods.mmkd import Weights, mmkd, teacher_weights
+from jkd.methods.regressors import feature_errors
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 
@@ -183,7 +184,7 @@ def ours_and_published(request):
         kds = [kd(student.logits, t.logits, REFERENCE["temperature"]) for t in problem.teachers]
         return {
             "kd": jnp.stack(kds, -1),
-            "features": feature_errors(problem.regressors, student, problem.teachers, form),
+            "features": feature_errors(problem.regressors, student, problem.teachers, form).T,
             "weights": teacher_weights(
                 problem.upper, student, problem.teachers, inputs="raw", stop_student=True
             ),
@@ -271,7 +272,7 @@ class TestLoss:
 
         def with_constant_weights(s):
             kds = jnp.stack([kd(s.logits, t.logits, REFERENCE["temperature"]) for t in problem.teachers], -1)
-            errors = feature_errors(problem.regressors, s, problem.teachers, "linear")
+            errors = feature_errors(problem.regressors, s, problem.teachers, "linear").T
             weighted_kds = REFERENCE["alpha"] * jnp.array(published["weight_logits"]) * kds
             weighted_errors = REFERENCE["beta"] * jnp.array(published["weight_features"]) * errors
             return cross_entropy(s, problem.batch) + (weighted_kds + weighted_errors).sum(-1).mean()

@@ -1,0 +1,97 @@
+"""AMTML-KD: adaptive multi-teacher multi-level distillation (Liu, Zhang and Wang, Neurocomputing 415, 2020).
+
+Given by the paper and its published code (github.com/FLHonker/AMTML-KD-code):
+- Each teacher has a learned latent vector. Teacher k's weight on an example is the softmax over the teachers
+  of the vector's product with the student's pooled feature.
+- The student learns from one integrated soft target, Σ_k w_k softmax(t_k/T), through which a gradient reaches
+  the latent vectors.
+- Relations among examples: the angles of all triples, between the student's predictions and the integrated
+  targets.
+- Hints from several teachers to the student's stages ("multi-group hints").
+
+Ours:
+- The latent vectors are learned along with the student throughout, by its optimizer and with its weight
+  decay. The published code learns them together with the student for 80 epochs, then freezes them; its common
+  vector that multiplies each product is part of ours, and its term by distances is left out.
+- The vectors start at zero, so with equal weights, and the student gets no gradient through the weights: it
+  learns the targets, not to prefer the easy ones.
+- Hints: teacher k of K hints at the student's stage k, counted so that the last teacher hints at the last
+  stage (teachers beyond the number of stages start over), from its own map at the same relative depth, by a
+  1×1 regressor and with equal weights. The order of --teachers therefore matters: shallow to deep.
+- The angles are those of softmax(s/T), not of its logarithm.
+- The coefficients.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jkd.flags import Flag
+from jkd.losses.features import mse
+from jkd.losses.relations import angle
+from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, Variables
+from jkd.methods.parts import Teachers, stacked_logits, weight_metrics
+from jkd.methods.regressors import Map, init_regressor, regress
+from jkd.methods.scratch import cross_entropy
+from jkd.models import Outputs
+
+
+def amtmlkd(
+    *,
+    temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    alpha: Annotated[
+        float, Flag("coefficient α of the KD from the integrated target", at_least=0, tune=(0.3, 1.0, 3.0))
+    ] = 1.0,
+    beta: Annotated[float, Flag("coefficient β of the hints", at_least=0, tune=(1.0, 10.0, 100.0))] = 10.0,
+    gamma: Annotated[float, Flag("coefficient γ of the angles among triples", at_least=0)] = 1.0,
+) -> Method:
+    """CE + α KD from a learned mixture of the teachers + β mean_k hint_k + γ angles."""
+
+    def init(key: PRNGKeyArray, student: Outputs, teachers: Teachers) -> Variables:
+        latent = jnp.zeros((len(teachers), student.embedding.shape[-1]))
+        keys = jax.random.split(key, len(teachers))
+        pairs = _hints(student, teachers)
+        return Variables(
+            {
+                "latent": latent,
+                "regressors": tuple(init_regressor(k, *pair) for k, pair in zip(keys, pairs, strict=True)),
+            }
+        )
+
+    def loss(variables: Variables, student: Outputs, teachers: Teachers, batch: Batch, progress) -> Loss:
+        del progress
+        latent, regressors = variables.params["latent"], variables.params["regressors"]
+        log_weights = jax.nn.log_softmax(latent @ jax.lax.stop_gradient(student.embedding).T, axis=0)
+        log_teachers = jax.nn.log_softmax(stacked_logits(teachers) / temperature)
+        log_target = jax.nn.logsumexp(log_weights[..., None] + log_teachers, axis=0)
+        log_student = jax.nn.log_softmax(student.logits / temperature)
+        divergence = optax.losses.kl_divergence_with_log_targets(log_student, log_target)
+        pairs = _hints(student, teachers)
+        errors = [mse(*regress(p, *pair)) for p, pair in zip(regressors, pairs, strict=True)]
+        ce = cross_entropy(student, batch)
+        kd = temperature**2 * divergence.mean()
+        features = jnp.stack(errors).mean()
+        angles = angle(jnp.exp(log_student), jax.lax.stop_gradient(jnp.exp(log_target))).mean()
+        metrics = {"ce": ce, "kd": kd, "features": features, "angle": angles}
+        metrics |= weight_metrics("logits", jnp.exp(log_weights))
+        return Loss(ce + alpha * kd + beta * features + gamma * angles, metrics)
+
+    return Method(init, loss)
+
+
+def _hints(student: Outputs, teachers: Teachers) -> list[tuple[Map, Map]]:
+    """Returns, for each teacher, the student's map that it hints at and its own at the same depth."""
+    stages = len(student.features) - 1  # the stem is none
+    return [
+        (student.features[stage], _at_depth(teacher, stage / stages))
+        for teacher, stage in (
+            (teacher, 1 + (stages - len(teachers) + k) % stages) for k, teacher in enumerate(teachers)
+        )
+    ]
+
+
+def _at_depth(teacher: TeacherOutputs, depth: float) -> Float[Array, "batch height width channels"]:
+    return teacher.features[round(depth * (len(teacher.features) - 1))]

@@ -1,0 +1,153 @@
+"""The parts that methods are made of: `KNOWLEDGE`, what is matched, and `WEIGHTING`, who is listened to.
+
+A method that is a pair of the two is `combine(coefficients, weighting, temperature)`: the loss
+CE + Σ_j λ_j Σ_k w_k · d_jk. One that has more of its own takes the parts that it shares from here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jkd import stiefel, weighting
+from jkd.losses import features, logits, relations
+from jkd.methods.base import Batch, Loss, Method, Metrics, TeacherOutputs, Variables, no_variables
+from jkd.methods.projections import alignment_distances, init_projections
+from jkd.methods.regressors import feature_errors, init_regressors
+from jkd.methods.scratch import cross_entropy
+from jkd.models import Outputs
+
+Weights = Float[Array, "teachers batch"]
+Distances = Float[Array, "teachers batch"]
+Teachers = tuple[TeacherOutputs, ...]
+
+
+class Knowledge(NamedTuple):
+    """What is matched.
+
+    `distances(params, student, teachers, batch, temperature)` gives d_k of each example. Where maps are
+    learned for it, `init(key, student, teachers)` gives their parameters, and `optimizer(rate, momentum)`
+    their optimizer if it is not the student's.
+    """
+
+    distances: Callable[[PyTree, Outputs, Teachers, Batch, float], Distances]
+    init: Callable[[PRNGKeyArray, Outputs, Teachers], PyTree] | None = None
+    optimizer: Callable[[optax.Schedule, float], optax.GradientTransformation] | None = None
+
+
+def kd_distances(student: Outputs, teachers: Teachers, temperature: float) -> Distances:
+    """Returns KD_k of each example."""
+    return jax.vmap(logits.kd, in_axes=(None, 0, None))(student.logits, stacked_logits(teachers), temperature)
+
+
+def stacked_logits(teachers: Teachers) -> Float[Array, "teachers batch classes"]:
+    """Returns all teachers' logits as the weightings take them."""
+    return jnp.stack([teacher.logits for teacher in teachers])
+
+
+def _decoupled(part: int) -> Callable[..., Distances]:
+    def distances(params, student: Outputs, teachers: Teachers, batch: Batch, temperature: float):
+        del params
+        return jax.vmap(logits.decoupled_kd, in_axes=(None, 0, None, None))(
+            student.logits, stacked_logits(teachers), batch.labels, temperature
+        )[part]
+
+    return distances
+
+
+def _between(of: Callable[..., Array], loss: Callable[[Array, Array], Array]) -> Callable[..., Distances]:
+    """The distances by `loss` between what `of` takes from the student's outputs and from a teacher's."""
+
+    def distances(params, student: Outputs, teachers: Teachers, batch: Batch, temperature: float):
+        del params, batch, temperature
+        return jnp.stack([loss(of(student), of(teacher)) for teacher in teachers])
+
+    return distances
+
+
+def _last_map(outputs: Outputs | TeacherOutputs) -> Array:
+    return outputs.features[-1]
+
+
+def _embedding(outputs: Outputs | TeacherOutputs) -> Array:
+    return outputs.embedding
+
+
+KNOWLEDGE: dict[str, Knowledge] = {
+    "kd": Knowledge(lambda params, student, teachers, batch, t: kd_distances(student, teachers, t)),
+    "target_kd": Knowledge(_decoupled(0)),
+    "nontarget_kd": Knowledge(_decoupled(1)),
+    "features": Knowledge(
+        lambda params, student, teachers, batch, t: feature_errors(params, student, teachers),
+        init_regressors,
+    ),
+    "alignment": Knowledge(
+        lambda params, student, teachers, batch, t: alignment_distances(params, student, teachers),
+        init_projections,
+        stiefel.sgd,
+    ),
+    "attention": Knowledge(_between(_last_map, features.attention)),
+    "similarity": Knowledge(_between(_last_map, relations.similarity)),
+    "distance": Knowledge(_between(_embedding, relations.distance)),
+    "angle": Knowledge(_between(_embedding, relations.angle)),
+}
+
+# From the student's logits, the teachers', the labels and the temperature to weights.
+Weighting = Callable[
+    [Float[Array, "batch classes"], Float[Array, "teachers batch classes"], Int[Array, " batch"], float],
+    Weights,
+]
+
+# The weights of an example sum to one in all of these, so that a coefficient means the same with each.
+WEIGHTING: dict[str, Weighting] = {
+    "uniform": lambda s, t, labels, temperature: weighting.uniform(t),
+    "ebkd": lambda s, t, labels, temperature: weighting.ebkd_entropy(t) / max(len(t) - 1, 1),
+    "demkd": lambda s, t, labels, temperature: weighting.demkd_entropy(t),
+    "confidence": lambda s, t, labels, temperature: weighting.confidence(t, labels),
+    "consensus": lambda s, t, labels, temperature: weighting.gradient_consensus(s, t, temperature),
+    "corrector": weighting.gpac_corrector,
+}
+
+
+def combine(coefficients: Mapping[str, float], weigh: Weighting, temperature: float) -> Method:
+    """Returns the method CE + Σ_j λ_j Σ_k w_k · d_jk, averaged over the batch.
+
+    Args:
+        coefficients: λ_j of each kind of knowledge, by its name in `KNOWLEDGE`.
+        weigh: gives w_k of each example, such as one of `WEIGHTING`.
+        temperature: T of the kinds of knowledge and of the weightings that have one.
+    """
+    learned = {name: make for name in coefficients if (make := KNOWLEDGE[name].init)}
+    special = {name: rule for name in coefficients if (rule := KNOWLEDGE[name].optimizer)}
+
+    def init(key: PRNGKeyArray, student: Outputs, teachers: Teachers) -> Variables:
+        keys = dict(zip(learned, jax.random.split(key, len(learned)), strict=True))
+        return Variables({name: make(keys[name], student, teachers) for name, make in learned.items()})
+
+    def loss(variables: Variables, student: Outputs, teachers: Teachers, batch: Batch, progress) -> Loss:
+        del progress
+        total = ce = cross_entropy(student, batch)
+        params = dict(variables.params)
+        weights = weigh(student.logits, stacked_logits(teachers), batch.labels, temperature)
+        terms: Metrics = {}
+        for name, coefficient in coefficients.items():
+            distances = KNOWLEDGE[name].distances(params.get(name), student, teachers, batch, temperature)
+            terms[name] = (weights * distances).sum(0).mean()
+            total += coefficient * terms[name]
+        return Loss(total, {"ce": ce} | terms | weight_metrics("logits", weights))
+
+    def optimizer(students: optax.GradientTransformation, rate: optax.Schedule, momentum: float):
+        own = {name: rule(rate, momentum) for name, rule in special.items()}
+        return optax.partition(
+            own | {"student": students}, {name: name if name in own else "student" for name in learned}
+        )
+
+    return Method(init if learned else no_variables, loss, optimizer=optimizer if special else None)
+
+
+def weight_metrics(of: str, weights: Weights) -> Metrics:
+    """Returns the mean and the deviation over the batch of each teacher's weight, as they are logged."""
+    return {f"weight_{of}": weights.mean(1), f"weight_{of}_std": weights.std(1)}

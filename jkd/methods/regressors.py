@@ -1,0 +1,92 @@
+"""Learned maps from the student's features to a teacher's channels, one for each teacher.
+
+Given by the published code of CA-MKD and MMKD: convolutions, each with batch norm and ReLU; before them the
+larger of two maps of different size is average-pooled to the smaller. Regressors are trained with the
+student and only ever see training batches: the running averages of their batch norm are never read, and ours
+have none.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jkd.losses.features import match_size, mse
+from jkd.methods.base import TeacherOutputs
+from jkd.models import Outputs
+from jkd.models.layers import TORCH_LINEAR, uniform_bias
+
+FORMS = ("linear", "conv")
+
+Map = Float[Array, "batch height width channels"]
+
+
+class Regressor(nn.Module):
+    """Carries the student's feature map to a teacher's channels; batch norm is by the batch, always.
+
+    "linear" is one 1×1 convolution, "conv" a 1×1 to half the student's channels, a 3×3 and a 1×1; each is
+    followed by batch norm and ReLU.
+    """
+
+    channels: int
+    form: str = "linear"
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "batch height width from"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Returns the map with `channels` channels."""
+        half = features.shape[-1] // 2
+        layers = {"linear": ((self.channels, 1),), "conv": ((half, 1), (half, 3), (self.channels, 1))}[
+            self.form
+        ]
+        x = features
+        for i, (channels, kernel) in enumerate(layers):
+            x = nn.Conv(
+                channels,
+                (kernel, kernel),
+                kernel_init=TORCH_LINEAR,
+                bias_init=uniform_bias(kernel**2 * x.shape[-1]),
+                name=f"conv{i}",
+            )(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"norm{i}")(x))
+        return x
+
+
+def init_regressor(key: PRNGKeyArray, student: Map, teacher: Map, form: str = "linear") -> PyTree:
+    """Returns a regressor's parameters, from the shapes of the two maps that it joins."""
+    example = jnp.zeros((1, 1, 1, student.shape[-1]))
+    return Regressor(teacher.shape[-1], form).init(key, example)["params"]
+
+
+def regress(params: PyTree, student: Map, teacher: Map, form: str = "linear") -> tuple[Map, Map]:
+    """Returns r(F_s) and the teacher's map, of the same shape."""
+    ours, theirs = match_size(student, teacher)
+    # Batch norm keeps running averages here because flax has no other; nobody reads them.
+    mapped, _ = Regressor(theirs.shape[-1], form).apply({"params": params}, ours, mutable=["batch_stats"])
+    return mapped, theirs
+
+
+def init_regressors(
+    key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...], form: str = "linear"
+) -> tuple[PyTree, ...]:
+    """Returns the parameters of a regressor for each teacher, between last feature maps."""
+    keys = jax.random.split(key, len(teachers))
+    return tuple(
+        init_regressor(k, student.features[-1], teacher.features[-1], form)
+        for k, teacher in zip(keys, teachers, strict=True)
+    )
+
+
+def feature_errors(
+    params: tuple[PyTree, ...],
+    student: Outputs,
+    teachers: tuple[TeacherOutputs, ...],
+    form: str = "linear",
+) -> Float[Array, "teachers batch"]:
+    """Returns mse_k of each example, between teacher k's last map and its regressor's."""
+    pairs = [
+        regress(p, student.features[-1], teacher.features[-1], form)
+        for p, teacher in zip(params, teachers, strict=True)
+    ]
+    return jnp.stack([mse(mapped, theirs) for mapped, theirs in pairs])
