@@ -52,7 +52,7 @@ def test_the_table_holds_what_the_runs_found(whole):
     assert text in output
     for fact in (
         "1 epochs",
-        "77 images of 4 classes",
+        "80 images of 4 classes",
         "resnet8-seed0",
         "jax 0.",
         "--workdir=whole_comparison",
