@@ -35,17 +35,19 @@ class CommandLine:
     def __init__(self, folder: Path, data: Path):
         self.folder, self.data = folder, data
 
-    def start(self, name: str, *flags: str, devices: int = 1) -> subprocess.Popen[str]:
-        environment = os.environ | {
+    def environment(self, devices: int = 1) -> dict[str, str]:
+        return os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             "JAX_PLATFORMS": "cpu",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
+
+    def start(self, name: str, *flags: str, devices: int = 1) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", f"jkd.experiments.{name}", f"--dataset=npz:{self.data}", *flags]
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=environment,
+            env=self.environment(devices),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,163 @@
+"""BOMD: its loss, what its switches leave out, and whom it learns to listen to."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from jkd import methods
+from jkd.bilevel import hypergradient
+from jkd.errors import UserError
+from jkd.methods import Batch, Variables
+from jkd.models import Outputs
+
+BATCH, CLASSES, SIZE = 12, 5, 4
+
+
+def outputs(key, channels, size=SIZE):
+    keys = jax.random.split(key)
+    features = jax.nn.relu(jax.random.normal(keys[0], (BATCH, size, size, channels)))
+    logits = jax.random.normal(keys[1], (BATCH, CLASSES))
+    return Outputs(logits, (features,), features.mean((1, 2)), features)
+
+
+def batch():
+    return Batch(jnp.zeros((BATCH, 8, 8, 3)), jnp.arange(BATCH) % CLASSES)
+
+
+@pytest.fixture
+def student():
+    return outputs(jax.random.key(0), 6)
+
+
+@pytest.fixture
+def teachers():
+    # More, fewer and as many channels as the student, at another size too.
+    return (outputs(jax.random.key(1), 10), outputs(jax.random.key(2), 4), outputs(jax.random.key(3), 6, 8))
+
+
+def evaluate(method, variables, student, teachers):
+    return method.loss(variables, student, teachers, batch(), jnp.zeros(()))
+
+
+def test_weights_start_uniform_and_projections_orthonormal(student, teachers):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, teachers)
+    metrics = evaluate(method, variables, student, teachers).metrics
+    chex.assert_trees_all_close(metrics["weight_logits"], jnp.full(3, 1 / 3))
+    chex.assert_trees_all_close(metrics["weight_features"], jnp.full(3, 1 / 3))
+    for projection in variables.params:
+        gram = projection.T @ projection
+        chex.assert_trees_all_close(gram, jnp.eye(gram.shape[0]), atol=1e-6)
+
+
+def test_loss_is_the_sum_of_its_terms(student, teachers):
+    method = methods.create("bomd", alpha=0.7, beta=2.0)
+    variables = method.init(jax.random.key(0), student, teachers)
+    value, metrics, _ = evaluate(method, variables, student, teachers)
+    expected = metrics["ce"] + 0.7 * metrics["kd"] + 2.0 * metrics["alignment"]
+    chex.assert_trees_all_close(value, expected, rtol=1e-6)
+
+
+def test_permuting_the_teachers_leaves_the_loss(student, teachers):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, teachers)
+    upper = {"kd": jnp.asarray([0.3, -1.0, 0.5]), "alignment": jnp.asarray([1.0, 0.0, -0.2])}
+    order = (2, 0, 1)
+    permuted = Variables(
+        tuple(variables.params[i] for i in order), (), {n: v[jnp.asarray(order)] for n, v in upper.items()}
+    )
+    before = evaluate(method, variables._replace(upper=upper), student, teachers).value
+    after = evaluate(method, permuted, student, tuple(teachers[i] for i in order)).value
+    chex.assert_trees_all_close(before, after, rtol=1e-6)
+
+
+def test_scaling_features_leaves_the_alignment(student, teachers):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, teachers)
+    larger = student._replace(features=(3 * student.features[0],))
+    chex.assert_trees_all_close(
+        evaluate(method, variables, student, teachers).metrics["alignment"],
+        evaluate(method, variables, larger, teachers).metrics["alignment"],
+        rtol=1e-5,
+    )
+
+
+def test_switches_give_the_plain_variants(student, teachers):
+    without = methods.create("bomd", alignment=False)
+    variables = without.init(jax.random.key(0), student, teachers)
+    assert variables.params == ()
+    assert "alignment" not in evaluate(without, variables, student, teachers).metrics
+    assert methods.create("bomd", bilevel=False).upper_level is None
+    assert methods.create("bomd", orthogonal=False).optimizer is None
+    assert methods.create("bomd").optimizer is not None
+    with pytest.raises(UserError, match="--learn-scales needs --bilevel"):
+        methods.create("bomd", learn_scales=True, bilevel=False)
+
+
+def test_plain_bomd_with_kd_alone_is_aver(student, teachers):
+    plain = methods.create("bomd", alignment=False, bilevel=False)
+    variables = plain.init(jax.random.key(0), student, teachers)
+    aver = methods.create("aver")
+    chex.assert_trees_all_close(
+        evaluate(plain, variables, student, teachers).value,
+        evaluate(aver, Variables(), student, teachers).value,
+        rtol=1e-6,
+    )
+
+
+def test_standardising_teachers_changes_the_alignment_only(student, teachers):
+    plain, standardised = (methods.create("bomd", standardise_teachers=s) for s in (False, True))
+    variables = plain.init(jax.random.key(0), student, teachers)
+    a = evaluate(plain, variables, student, teachers).metrics
+    b = evaluate(standardised, variables, student, teachers).metrics
+    assert abs(float(a["alignment"] - b["alignment"])) > 1e-3
+    chex.assert_trees_all_close(a["kd"], b["kd"])
+
+
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_the_upper_level_learns_to_listen_to_the_better_teacher(inner_steps):
+    # A linear student; one teacher knows the labels, the other has them shifted by one class.
+    key = jax.random.key(0)
+    centres = 2 * jax.random.normal(key, (CLASSES, 8))
+    labels = jnp.arange(BATCH) % CLASSES
+
+    def examples(key):
+        return centres[labels] + jax.random.normal(key, (BATCH, 8))
+
+    def answer(params, images):
+        logits = images @ params
+        features = logits[:, None, None]
+        return Outputs(logits, (features,), logits, features)
+
+    right, wrong = (answer(8 * jax.nn.one_hot(labels + shift, CLASSES), jnp.eye(BATCH)) for shift in (0, 1))
+    method = methods.create("bomd", alignment=False, inner_steps=inner_steps)
+    level = method.upper_level
+    optimizer = optax.sgd(0.05, 0.9)
+
+    def inner(params, upper, state, images):
+        seen = Batch(images, labels)
+        variables = Variables((), (), upper)
+        return method.loss(variables, answer(params, images), (right, wrong), seen, 0.0).value, state
+
+    def outer(params, upper, state, images):
+        return level.outer_loss(answer(params, images), Batch(images, labels)), ()
+
+    find = jax.jit(
+        lambda *arguments: hypergradient(inner, outer, optimizer)(
+            *arguments[:4], [arguments[4]] * inner_steps, arguments[5]
+        )
+    )
+    params = jnp.zeros((8, CLASSES))
+    opt_state = optimizer.init(params)
+    upper = {"kd": jnp.zeros(2)}
+    upper_state = level.optimizer.init(upper)
+    for step in range(30):
+        train, held_out = (examples(k) for k in jax.random.split(jax.random.fold_in(key, step)))
+        result = find(upper, params, opt_state, (), train, held_out)
+        updates, upper_state = level.optimizer.update(result.gradient, upper_state, upper)
+        upper = optax.apply_updates(upper, updates)
+        params, opt_state = result.params, result.opt_state
+    weights = jax.nn.softmax(upper["kd"])
+    assert weights[0] > 0.6 > weights[1]

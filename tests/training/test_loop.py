@@ -1,0 +1,53 @@
+"""Settings that decide how training runs leave what is learned as it is."""
+
+import dataclasses
+
+import chex
+import pytest
+
+from jkd.training import config, loop
+from jkd.training.experiment import Experiment, distil
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny_npz, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return Experiment(
+        "bomd",
+        {"every": 2},
+        config.Data(dataset=f"npz:{tiny_npz}"),
+        config.Recipe(epochs=EPOCHS, batch_size=200),
+        config.Teachers(("resnet8",), teacher_dir=str(folder / "teachers"), teacher_epochs=1),
+        config.Student("resnet8"),
+        config.Execution(workdir=str(folder / "plain"), cache_dir=str(folder / "cache")),
+    )
+
+
+def learned(experiment, folder, **execution):
+    """The test metrics of a run with other settings of execution."""
+    execution = dataclasses.replace(experiment.execution, workdir=str(folder), **execution)
+    return distil(dataclasses.replace(experiment, execution=execution))["last"]
+
+
+@pytest.fixture(scope="module")
+def plain(experiment):
+    return learned(experiment, experiment.execution.workdir)
+
+
+def test_many_steps_in_one_call_learn_the_same(experiment, plain, tmp_path):
+    # Three steps an epoch: the second call is shorter than the first, and holds an update of the upper level.
+    chex.assert_trees_all_close(learned(experiment, tmp_path / "many", steps_per_call=2), plain, rtol=1e-3)
+
+
+def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_RESIDENT_SHARE", -1)
+    assert learned(experiment, tmp_path / "host") == plain
+
+
+def test_bfloat16_learns_close_to_float32(experiment, plain, tmp_path):
+    recipe = dataclasses.replace(experiment.recipe, dtype="bfloat16")
+    other = learned(dataclasses.replace(experiment, recipe=recipe), tmp_path / "bfloat16")
+    assert other != plain
+    assert abs(other["test/loss"] - plain["test/loss"]) < 0.5
