@@ -15,6 +15,8 @@ from jkd.methods.demkd import demkd
 from jkd.methods.distill import distill
 from jkd.methods.ebkd import ebkd
 from jkd.methods.fitnet import fitnet
+from jkd.methods.gpac import gpac
+from jkd.methods.mkcd import mkcd
 from jkd.methods.mmkd import mmkd
 from jkd.methods.scratch import scratch
 
@@ -28,6 +30,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "distill": distill,
     "ebkd": ebkd,
     "fitnet": fitnet,
+    "gpac": gpac,
+    "mkcd": mkcd,
     "mmkd": mmkd,
     "scratch": scratch,
 }

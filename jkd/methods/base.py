@@ -6,8 +6,9 @@ batch.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -48,7 +49,10 @@ class Variables(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A scalar, what to log (scalars or one number per teacher), and the method's new `Variables.state`."""
+    """A scalar, what to log (scalars or one number per teacher), and the method's new `Variables.state`.
+
+    The trainer logs the accuracy of the student's logits as "top1", unless the metrics have one.
+    """
 
     value: Float[Array, ""]
     metrics: Metrics
@@ -98,10 +102,35 @@ class UpperLevel(NamedTuple):
     rematerialise: bool = False
 
 
+class Examples(NamedTuple):
+    """Images, not augmented, that a method sees of its teachers' outputs before distillation.
+
+    `observe` applies a function to each teacher's outputs, batch by batch and compiled, and returns its
+    results for all examples, one pytree per teacher. They should be small: pooled, not whole maps.
+    """
+
+    labels: Int[np.ndarray, " examples"]
+    observe: Callable[[Callable[[TeacherOutputs], PyTree]], list[PyTree]]
+
+
+class Preparation(NamedTuple):
+    """What a method has found out about its teachers before distillation; it is kept in the run's folder.
+
+    `state` takes the place of the `Variables.state` that `init` gave, and has its form. `report`, of what
+    JSON can hold, goes to the run's summary, `text` to the terminal. `arrays` is what else is worth keeping.
+    """
+
+    state: PyTree
+    report: dict[str, Any]
+    text: str
+    arrays: dict[str, np.ndarray]
+
+
 class Method(NamedTuple):
     """A distillation method.
 
-    `init` gets the output signatures (shapes and types) of student and teachers, batch axis included.
+    `init` gets the output signatures (shapes and types) of student and teachers, batch axis included; the
+    teachers' heads are in them, so that a student can be built on one.
     """
 
     init: Callable[[PRNGKeyArray, Outputs, tuple[TeacherOutputs, ...]], Variables]
@@ -113,6 +142,12 @@ class Method(NamedTuple):
         Callable[[optax.GradientTransformation, optax.Schedule, float], optax.GradientTransformation] | None
     ) = None
     needs_teachers: bool = True
+    # The logits of the deployed student, in evaluation mode, from what its network gives, the method's
+    # variables and the teachers' heads; None: its network's own logits.
+    predict: Callable[[Variables, Outputs, tuple[Head, ...]], Float[Array, "batch classes"]] | None = None
+    # What is found out before distillation: from the state that `init` gave, the teachers' names, the
+    # training images, and a stratified part (--held-out) that is taken out of these to judge by.
+    prepare: Callable[[PyTree, tuple[str, ...], Examples, Examples], Preparation] | None = None
 
 
 def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:

@@ -1,12 +1,13 @@
 """How good a network is: predictions over a data set, and what they are worth."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from jkd.data import batches
 from jkd.training.devices import Devices
@@ -17,23 +18,39 @@ CALIBRATION_BINS = 15
 
 
 class Predictor:
-    """Logits of a network over a whole data set, in batches of one size."""
+    """A function of variables and images over a whole data set, in batches of one size.
 
-    def __init__(self, model: Any, augmentation: Augmentation, devices: Devices, batch_size: int):
+    The function gets images as networks see them, and returns arrays whose first axis is that of the images.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[PyTree, Float[Array, "b h w c"]], PyTree],
+        augmentation: Augmentation,
+        devices: Devices,
+        batch_size: int,
+    ):
         self._devices, self._batch_size = devices, devices.round_up(batch_size)
 
         @jax.jit
         def predict(variables: PyTree, images):
-            images = devices.shard(augmentation.evaluate(images))
-            return model.apply(variables, images, train=False).logits
+            return function(variables, devices.shard(augmentation.evaluate(images)))
 
         self._predict = predict
 
-    def __call__(self, variables: PyTree, images: np.ndarray) -> Float[np.ndarray, "examples classes"]:
-        """Returns the logits of uint8 images."""
+    def __call__(self, variables: PyTree, images: UInt8[np.ndarray, "examples h w c"]) -> Any:
+        """Returns what the function gives for all images, as numpy arrays."""
         indices, real = batches(len(images), min(self._batch_size, self._devices.round_up(len(images))))
-        logits = [self._predict(variables, images[batch]) for batch in indices]
-        return np.concatenate([np.asarray(part)[mask] for part, mask in zip(logits, real, strict=True)])
+        found = [
+            jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], self._predict(variables, images[batch]))
+            for batch, mask in zip(indices, real, strict=True)
+        ]
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def network_logits(network: Any) -> Callable[[PyTree, Float[Array, "b h w c"]], Float[Array, "b classes"]]:
+    """Returns a network's own logits as a function of its variables and images."""
+    return lambda variables, images: network.apply(variables, images, train=False).logits
 
 
 def expected_calibration_error(

@@ -17,11 +17,14 @@ from jkd.methods import Method
 from jkd.report.picture import draw
 from jkd.run import Run
 from jkd.training import config as settings
+from jkd.training import deployed
 from jkd.training import teachers as teaching
+from jkd.training.deployed import Deployed
 from jkd.training.devices import Devices
-from jkd.training.evaluate import Predictor, accuracy_metrics, vote
+from jkd.training.evaluate import Predictor, accuracy_metrics, network_logits, vote
 from jkd.training.loop import Job, train
-from jkd.training.state import State, initial, optimizer, student_variables
+from jkd.training.preparation import prepare
+from jkd.training.state import State, initial, optimizer
 from jkd.training.step import Augmentation, Task, teacher_outputs, with_totals
 from jkd.training.teachers import Entry, Teacher
 
@@ -145,8 +148,10 @@ def _distil(experiment: Experiment, dataset: Dataset, faculty: Faculty | None = 
             )
             _check_same_teachers(run, ready, rated, ensemble)
         job, state = _job(experiment, dataset, split, method, ready, ensemble_logits, run.workdir.name)
+        state, found = prepare(job, state, tuple(t.name for t in ready), run.workdir)
         state = train(job, state, run)
-        summary = _summary(identity, run, state, rated, ensemble)
+        cost = deployed.cost(job.task, Deployed.of(state, job.teachers), dataset.train_images.shape[1:])
+        summary = _summary(identity, run, rated, ensemble) | cost | found
         run.finish(summary)
         draw(
             run.records,
@@ -203,7 +208,10 @@ def _rate(
     for teacher in ready:
         model = models.create(teacher.architecture, dataset.num_classes, experiment.recipe.dtype)
         predict = Predictor(
-            model, _augmentation(experiment, dataset), devices, experiment.execution.eval_batch_size
+            network_logits(model),
+            _augmentation(experiment, dataset),
+            devices,
+            experiment.execution.eval_batch_size,
         )
         logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
     ensemble_logits = vote(logits)
@@ -296,15 +304,22 @@ def _workdir(experiment: Experiment, identity: dict[str, Any]) -> Path:
 
 
 def _held_out(experiment: Experiment, method: Method) -> float:
-    """Returns the fraction of the training images that the method's upper level takes for itself."""
+    """Returns the fraction of the training images that the method holds out of something."""
+    return experiment.data.held_out if _outer(method) or method.prepare is not None else 0.0
+
+
+def _outer(method: Method) -> bool:
+    """Whether the method's outer loss is on images held out from the student."""
     level = method.upper_level
-    return experiment.data.held_out if level is not None and level.memory is None else 0.0
+    return level is not None and level.memory is None
 
 
 def _split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training images that the lower level sees and those that the upper level sees."""
+    """Returns the training images that the student sees, and those that are held out."""
     fraction = _held_out(experiment, method)
     kept, held_out = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
+    if not _outer(method):  # what is held out of the preparation alone, the student may see
+        kept = np.arange(len(dataset.train_labels), dtype=np.int32)
     batch_size = experiment.recipe.batch_size
     if batch_size > len(kept):
         raise UserError(
@@ -369,7 +384,6 @@ def _job(
 def _summary(
     identity: dict[str, Any],
     run: Run,
-    state: State,
     rated: list[dict[str, Any]],
     ensemble: dict[str, Any],
 ) -> dict[str, Any]:
@@ -389,7 +403,6 @@ def _summary(
         "split": "test",
         "last": tests(records[-1]),
         "best": tests(best) | {"chosen_on": "the test set, so it flatters: compare by the last epoch"},
-        "parameters": sum(x.size for x in jax.tree.leaves(student_variables(state)["params"])),
         "teachers": rated,
         "ensemble": ensemble,
         "time/images_per_second": float(np.median([r["time/images_per_second"] for r in records])),

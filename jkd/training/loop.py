@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ import numpy as np
 
 from jkd.data import Dataset, epoch_indices, held_out_indices
 from jkd.run import Run
+from jkd.training import deployed
 from jkd.training.calls import Draw, compile_call
+from jkd.training.deployed import Deployed
 from jkd.training.evaluate import Predictor, accuracy_metrics
 from jkd.training.progress import Progress
 from jkd.training.state import State, student_variables, with_student
@@ -88,7 +91,7 @@ def train(job: Job, state: State, run: Run) -> State:
         print(f"{job.name}: resumed at step {step:,} of {task.total_steps:,}", flush=True)
     steps_per_call = job.steps_per_call or (1 if task.devices.on_cpu else _ACCELERATOR_STEPS_PER_CALL)
     call = compile_call(task, min(steps_per_call, epoch_steps))
-    predict = Predictor(task.student, task.augmentation, task.devices, job.eval_batch_size)
+    predict = Predictor(partial(deployed.logits, task), task.augmentation, task.devices, job.eval_batch_size)
     source = _Source(job)
     progress = Progress(job.name, task.total_steps, job.epochs, step)
     speed = _Speed(job.batch_size)
@@ -240,7 +243,7 @@ def _epoch_record(job: Job, state: State, epoch: int, predict: Predictor, speed:
         updates = max(float(state.upper_totals["updates"]), 1)
         for name in ("outer_loss", "hypergradient_norm"):
             record[f"train/{name}"] = float(state.upper_totals[name]) / updates
-    logits = predict(student_variables(state), job.dataset.test_images)
+    logits = predict(Deployed.of(state, job.teachers), job.dataset.test_images)
     for name, value in accuracy_metrics(logits, job.dataset.test_labels).items():
         record[f"test/{name}"] = float(value)
     if job.vote is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jkd import models
+from jkd import methods, models
 from jkd import run as run_folder
 from jkd.errors import UserError
 from jkd.interop import torch as interop
@@ -92,6 +92,11 @@ def _from_run(entry: Entry, folder: Path, num_classes: int) -> Teacher:
     config, records, summary = run_folder.read(folder)
     if config.get("student") != entry.architecture:
         raise UserError(f"--teachers={entry.name}: the network in {folder} is a {config.get('student')}")
+    if methods.create(config["method"], **config["hyperparameters"]).predict is not None:
+        raise UserError(
+            f"--teachers={entry.name}: a student of {config['method']} predicts with its teachers' "
+            "heads, so it cannot teach; give a network that predicts alone"
+        )
     classes = config["dataset"]["num_classes"]
     if classes != num_classes:
         raise _other_classes(entry, classes, num_classes)

@@ -1,0 +1,152 @@
+"""MKCD: multi-knowledge collaborative distillation with an encoder-decoder projector and a reused classifier.
+
+Given by the paper's abstract: the teacher's classifier is reused on top of the student; an encoder-decoder
+projector carries the student's features to the teacher's deep features; several kinds of knowledge are used
+together; the temperature follows the student's progress instead of being tuned.
+
+Ours, because the abstract does not say:
+- Encoder: a 1×1 convolution to half the teacher's channels, then a 3×3 one of stride 2. Decoder: its
+  mirror, a transposed 3×3 one of stride 2 and a 1×1 to the teacher's channels. Batch norm and ReLU follow
+  each; the last ReLU because the teacher's map comes out of one.
+- The maps are `head_map`, those that the two heads see. In WRN that is the map after the final batch norm and
+  ReLU, which is not the published last feature: a WRN's classifier on anything else would be useless.
+  The projection has the height and width of the student's map, so that deploying it needs nothing of the
+  teacher but its classifier; for mse_k the larger of it and the teacher's map is pooled to the smaller.
+- Loss: mean_k [CE_k + α KD_k + β mse_k + γ similarity_k]. CE_k and KD_k are of the logits that teacher k's
+  classifier gives to the pooled projection; mse_k is between projection and teacher's map; similarity_k (SP)
+  between the student's own map and the teacher's, so that the backbone, too, gets a relation to keep.
+- The temperature is T_0 + (T_1 − T_0)(1 − cos πp)/2, with p the fraction of training done.
+- Several teachers: a projector and a reused classifier each. The prediction is the mean of their
+  probabilities, as in an ensemble; the classifiers are trained each for itself, not their mean.
+- The deployed student is backbone, projectors and reused classifiers, and its cost is reported so. The
+  student network's own classifier is never used.
+- β is MMKD's, γ the one that RepDistiller gives to SP.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jkd.flags import Flag
+from jkd.losses.features import mse
+from jkd.losses.logits import kd
+from jkd.losses.relations import similarity
+from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, Variables
+from jkd.models import Head, Outputs
+from jkd.models.layers import HE_FAN_OUT, BatchNorm
+
+
+class Projector(nn.Module):
+    """Encoder and decoder from the student's map to a teacher's channels, at the same height and width."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width from"], train: bool
+    ) -> Float[Array, "batch height width channels"]:
+        """Returns the projected map; odd heights and widths are cropped on the way back."""
+        height, width, half = *x.shape[1:3], self.channels // 2
+
+        def after(layer: nn.Module, x: Array, name: str) -> Array:
+            return nn.relu(BatchNorm(use_running_average=not train, name=name)(layer(x)))
+
+        def conv(channels: int, size: int, stride: int, name: str) -> nn.Conv:
+            return nn.Conv(
+                channels,
+                (size, size),
+                stride,
+                padding=size // 2,
+                use_bias=False,
+                kernel_init=HE_FAN_OUT,
+                name=name,
+            )
+
+        x = after(conv(half, 1, 1, "encode1"), x, "encode1_norm")
+        x = after(conv(half, 3, 2, "encode2"), x, "encode2_norm")
+        up = nn.ConvTranspose(half, (3, 3), (2, 2), use_bias=False, kernel_init=HE_FAN_OUT, name="decode1")
+        x = after(up, x, "decode1_norm")[:, :height, :width]
+        return after(conv(self.channels, 1, 1, "decode2"), x, "decode2_norm")
+
+
+def temperature_at(progress: float | Float[Array, ""], start: float, end: float) -> float | Float[Array, ""]:
+    """Returns the temperature after the fraction `progress` of training: a half cosine from start to end."""
+    return start + (end - start) * (1 - jnp.cos(jnp.pi * progress)) / 2
+
+
+def mkcd(
+    *,
+    temperature_start: Annotated[float, Flag("distillation temperature T_0 at the start", above=0)] = 1.0,
+    temperature_end: Annotated[float, Flag("distillation temperature T_1 at the end", above=0)] = 4.0,
+    alpha: Annotated[
+        float,
+        Flag("coefficient α of the KD through the reused classifiers", at_least=0, tune=(0.3, 1.0, 3.0)),
+    ] = 1.0,
+    beta: Annotated[
+        float, Flag("coefficient β of the projected features' error", at_least=0, tune=(10.0, 30.0, 100.0))
+    ] = 100.0,
+    gamma: Annotated[
+        float, Flag("coefficient γ of the similarity of examples", at_least=0, tune=(300.0, 1000.0, 3000.0))
+    ] = 3000.0,
+) -> Method:
+    """Mean over teachers of CE_k + α KD_k + β mse_k + γ similarity_k, through the teachers' classifiers."""
+
+    def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
+        def variables(key: PRNGKeyArray, teacher: TeacherOutputs) -> PyTree:
+            example = jnp.zeros((1, *student.head_map.shape[1:]))
+            return Projector(teacher.head_map.shape[-1]).init(key, example, train=False)
+
+        keys = jax.random.split(key, len(teachers))
+        each = jax.jit(lambda keys: [variables(k, t) for k, t in zip(keys, teachers, strict=True)])(keys)
+        return Variables(tuple(v["params"] for v in each), tuple(v["batch_stats"] for v in each))
+
+    def loss(
+        variables: Variables, student: Outputs, teachers: tuple[TeacherOutputs, ...], batch: Batch, progress
+    ) -> Loss:
+        temperature = temperature_at(progress, temperature_start, temperature_end)
+        terms, reused, state = [], [], []
+        for params, stats, teacher in zip(variables.params, variables.state, teachers, strict=True):
+            projected, changed = Projector(teacher.head_map.shape[-1]).apply(
+                {"params": params, "batch_stats": stats},
+                student.head_map,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            logits = teacher.head(projected.mean((1, 2)))
+            ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            terms.append(
+                {
+                    "ce": ce.mean(),
+                    "kd": kd(logits, teacher.logits, temperature).mean(),
+                    "features": mse(projected, teacher.head_map).mean(),
+                    "similarity": similarity(student.head_map, teacher.head_map).mean(),
+                }
+            )
+            reused.append(logits)
+            state.append(changed["batch_stats"])
+        mean = jax.tree.map(lambda *values: jnp.stack(values).mean(), *terms)
+        total = mean["ce"] + alpha * mean["kd"] + beta * mean["features"] + gamma * mean["similarity"]
+        right = jnp.mean(_together(reused).argmax(-1) == batch.labels)
+        return Loss(total, mean | {"temperature": temperature, "top1": right}, tuple(state))
+
+    def predict(
+        variables: Variables, student: Outputs, heads: tuple[Head, ...]
+    ) -> Float[Array, "batch classes"]:
+        logits = []
+        for params, stats, head in zip(variables.params, variables.state, heads, strict=True):
+            projected: Any = Projector(head.kernel.shape[0]).apply(
+                {"params": params, "batch_stats": stats}, student.head_map, train=False
+            )
+            logits.append(head(projected.mean((1, 2))))
+        return _together(logits)
+
+    return Method(init, loss, predict=predict)
+
+
+def _together(logits: list[Float[Array, "batch classes"]]) -> Float[Array, "batch classes"]:
+    """Returns the logarithm of the mean of the probabilities."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(jnp.stack(logits)), axis=0) - jnp.log(len(logits))

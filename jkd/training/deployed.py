@@ -1,0 +1,63 @@
+"""The student as it is deployed: what it predicts, and what that costs."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Var
+from jaxtyping import Array, Float, PyTree
+
+from jkd.methods.base import Variables
+from jkd.models import Head, head
+from jkd.training.state import Split, State
+from jkd.training.step import Task
+
+
+class Deployed(NamedTuple):
+    """All that a deployed student's predictions may depend on."""
+
+    params: Split
+    stats: Split
+    upper: PyTree
+    heads: tuple[Head, ...]  # the teachers'
+
+    @classmethod
+    def of(cls, state: State, teachers: tuple[PyTree, ...]) -> "Deployed":
+        """Returns those of a state of training and of the teachers' variables."""
+        return cls(state.params, state.stats, state.upper, tuple(head(t) for t in teachers))
+
+
+def logits(task: Task, variables: Deployed, images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
+    """Returns the logits of the deployed student, all batch norm in evaluation mode."""
+    params, stats, upper, heads = variables
+    network = {"params": params.student, "batch_stats": stats.student}
+    student = task.student.apply(network, images, train=False)
+    if task.method.predict is None:
+        return student.logits
+    return task.method.predict(Variables(params.method, stats.method, upper), student, heads)
+
+
+def cost(task: Task, variables: Deployed, image: tuple[int, int, int]) -> dict[str, int]:
+    """Returns the numbers of parameters and of multiply-adds for one image of the deployed student.
+
+    Only those parameters count that a prediction depends on: not the student's own head where its method
+    predicts with another. Multiply-adds are half the floating-point operations that XLA counts before it
+    optimises; those of the zeros that images and maps are padded with are not among them.
+    """
+    images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+
+    def predict(variables: Deployed, images: Any) -> Array:
+        return logits(task, variables, images)
+
+    program = jax.make_jaxpr(predict)(variables, images).jaxpr
+    needed: set[Var] = {v for v in program.outvars if isinstance(v, Var)}
+    for equation in reversed(program.eqns):
+        if needed.intersection(equation.outvars):
+            needed.update(v for v in equation.invars if isinstance(v, Var))
+    given = jax.tree.unflatten(jax.tree.structure((variables, images)), program.invars)[0]
+    parameters = [v for v in jax.tree.leaves((given.params, given.upper, given.heads)) if v in needed]
+    lowered = jax.jit(predict).trace(variables, images).lower(lowering_platforms=("cpu",))
+    return {
+        "parameters": sum(v.aval.size for v in parameters),
+        "multiply_adds": round(lowered.cost_analysis()["flops"] / 2),
+    }

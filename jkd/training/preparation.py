@@ -1,0 +1,99 @@
+"""What a method finds out about its teachers before distillation: once, and kept in the run's folder."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jkd import files
+from jkd.errors import UserError
+from jkd.methods.base import Examples, Preparation
+from jkd.training.evaluate import Predictor
+from jkd.training.loop import Job
+from jkd.training.state import State
+from jkd.training.step import teacher_outputs
+
+_REPORT, _ARRAYS = "preparation.json", "preparation.npz"
+
+
+def prepare(job: Job, state: State, names: tuple[str, ...], folder: Path) -> tuple[State, dict[str, Any]]:
+    """Lets a method find out what it wants to know, or reads what is kept of it in `folder`; prints it.
+
+    Args:
+        job: what is to be trained.
+        state: the state before the first step.
+        names: the teachers'.
+        folder: the run's.
+
+    Returns:
+        The state with what was found, and the report for the summary; nothing for a method without `prepare`.
+
+    Raises:
+        UserError: what was kept is damaged.
+    """
+    method = job.task.method
+    if method.prepare is None:
+        return state, {}
+    # The report is written last: where it is, all is.
+    if (folder / _REPORT).exists():
+        found = _read(folder, state.stats.method)
+    else:
+        learned_from = np.setdiff1d(job.train_indices, job.held_out)
+        found = method.prepare(
+            state.stats.method, names, _examples(job, learned_from), _examples(job, job.held_out)
+        )
+        _write(folder, found)
+    print(found.text, flush=True)
+    state = state._replace(stats=state.stats._replace(method=found.state))
+    return state, {"preparation": found.report}
+
+
+def _examples(job: Job, indices: np.ndarray) -> Examples:
+    """Returns training images, without augmentation, with a way to see what the teachers make of them."""
+    task, images = job.task, job.dataset.train_images[indices]
+
+    def observe(function: Callable[[Any], PyTree]) -> list[PyTree]:
+        def seen(network: Any, variables: PyTree, images: Any) -> PyTree:
+            return function(teacher_outputs((network,), (variables,), images)[0])
+
+        return [
+            Predictor(partial(seen, network), task.augmentation, task.devices, job.eval_batch_size)(
+                task.devices.replicate(variables), images
+            )
+            for network, variables in zip(task.teachers, job.teachers, strict=True)
+        ]
+
+    return Examples(job.dataset.train_labels[indices], observe)
+
+
+def _write(folder: Path, found: Preparation) -> None:
+    state: dict[str, Any] = {
+        f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found.state))
+    }
+    temporary = folder / f"{_ARRAYS}.tmp"
+    with open(temporary, "wb") as file:
+        np.savez(file, **(state | found.arrays))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / _ARRAYS)
+    files.write_json(folder / _REPORT, {"report": files.plain(found.report), "text": found.text})
+
+
+def _read(folder: Path, state: PyTree) -> Preparation:
+    kept = files.read_json(folder / _REPORT)
+    try:
+        with np.load(folder / _ARRAYS) as file:
+            arrays = dict(file)
+        leaves, form = jax.tree.flatten(state)
+        restored = jax.tree.unflatten(form, [arrays.pop(f"state{i}") for i in range(len(leaves))])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{folder / _ARRAYS} is damaged ({error}): restore it, or give another --workdir"
+        ) from error
+    return Preparation(restored, kept["report"], kept["text"], arrays)
