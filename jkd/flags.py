@@ -101,22 +101,27 @@ class Parser(argparse.ArgumentParser):
         """Raises UserError instead of printing the usage."""
         raise UserError(message.removeprefix("argument "))
 
-    def add_settings(self, title: str, owner: Callable[..., Any], without: tuple[str, ...] = ()) -> None:
-        """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names."""
+    def add_settings(
+        self, title: str, owner: Callable[..., Any], *, without: tuple[str, ...] = (), prefix: str = ""
+    ) -> None:
+        """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names.
+
+        Args:
+            title: The heading.
+            owner: Whose settings.
+            without: Names of settings that get no flag.
+            prefix: Gives flags --PREFIX.NAME, of which `parse` returns those that were set.
+        """
         groups: dict[str, argparse._ArgumentGroup] = {}
         for setting in settings(owner):
             if setting.name in without:
                 continue
             heading = setting.flag.group or title
+            if prefix and setting.flag.group:
+                heading = f"{title}: {setting.flag.group}"
             if heading not in groups:
                 groups[heading] = self.add_argument_group(heading)
-            _add(groups[heading], setting)
-
-    def add_prefixed_settings(self, title: str, owner: Callable[..., Any], prefix: str) -> None:
-        """Adds a flag --PREFIX.NAME for each setting of `owner`; `parse` gives those that were set."""
-        group = self.add_argument_group(title)
-        for setting in settings(owner):
-            _add(group, setting, f"{prefix}.")
+            _add(groups[heading], setting, f"{prefix}." if prefix else "")
 
     def parse(self, arguments: list[str]) -> dict[str, Any]:
         """Returns {name: value} of all flags.

@@ -64,7 +64,7 @@ def _parser(chosen: tuple[str, ...]) -> Parser:
     for owner in (config.Data, config.Teachers, config.Student, config.Recipe, config.Execution):
         parser.add_settings(title(owner), owner, without=("seed", "workdir"))
     for name in dict.fromkeys(chosen):
-        parser.add_prefixed_settings(f"The method {name}", METHODS[name], name)
+        parser.add_settings(f"The method {name}", METHODS[name], prefix=name)
     return parser
 
 

@@ -42,8 +42,10 @@ _UPPER = "The method's upper level"
 def bomd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
-    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
-    beta: Annotated[float, Flag("coefficient β of the weighted feature alignment", at_least=0)] = 1.0,
+    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
+    beta: Annotated[
+        float, Flag("coefficient β of the weighted feature alignment", at_least=0, tune=(0.3, 1.0, 3.0))
+    ] = 1.0,
     alignment: Annotated[bool, Flag("align features; off: KD alone, no projections")] = True,
     orthogonal: Annotated[
         bool, Flag("keep projections on the Stiefel manifold; off: plain linear maps")

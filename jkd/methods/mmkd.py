@@ -105,8 +105,10 @@ def teacher_weights(
 def mmkd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
-    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
-    beta: Annotated[float, Flag("coefficient β of the weighted feature errors", at_least=0)] = 100.0,
+    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
+    beta: Annotated[
+        float, Flag("coefficient β of the weighted feature errors", at_least=0, tune=(10.0, 30.0, 100.0))
+    ] = 100.0,
     regressor: Annotated[str, Flag("from student to teacher features", choices=FORMS)] = "linear",
     weight_inputs: Annotated[
         str, Flag("what the weight networks see of logits and features", choices=INPUT_FORMS)

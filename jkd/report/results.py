@@ -68,6 +68,7 @@ class Row(NamedTuple):
     difference: Difference
     images_per_second: float
     parameters: int
+    multiply_adds: int
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -121,6 +122,7 @@ def rows(results: Sequence[Result], baseline: str) -> list[Row]:
                 difference=paired_difference(top1, by_seed(results, baseline, "last.test/top1")),
                 images_per_second=spread([result.images_per_second for result in done]).mean,
                 parameters=int(done[0].value("parameters")) if done else 0,
+                multiply_adds=int(done[0].value("multiply_adds")) if done else 0,
             )
         )
     return found

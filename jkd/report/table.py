@@ -41,6 +41,7 @@ def markdown(
         "calibration error %",
         "images/s",
         "parameters",
+        "multiply-adds",
     ]
     if published:
         header.insert(3, "published top-1 %")
@@ -55,6 +56,7 @@ def markdown(
             _percent(row.calibration_error),
             _number(row.images_per_second),
             f"{row.parameters:,}" if row.finished else "–",
+            f"{row.multiply_adds:,}" if row.finished else "–",
         ]
         if published:
             cells.insert(3, f"{published[row.method].top1:.2f}" if row.method in published else "–")
@@ -92,6 +94,7 @@ def comma_separated(rows: Sequence[Row], published: Mapping[str, Published] | No
         "calibration_error_std": lambda row: row.calibration_error.std,
         "images_per_second": lambda row: row.images_per_second,
         "parameters": lambda row: row.parameters,
+        "multiply_adds": lambda row: row.multiply_adds,
     }
     if published:
         columns["published_top1"] = lambda row: (
@@ -174,6 +177,7 @@ def _notes(
             "There is one seed, so there is no deviation and no interval: a difference between single runs "
             "says nothing about their spread. Give --seeds=0,1,2 or more."
         )
+    notes.append("Parameters and multiply-adds (for one image) are those of the student as it is deployed.")
     notes.append(
         "The best epoch is chosen on the test images themselves and so flatters; compare by the last epoch."
     )

@@ -33,6 +33,8 @@ class Compare:
         "aver",
         "camkd",
         "demkd",
+        "gpac",
+        "mkcd",
         "mmkd",
         "bomd",
     )
