@@ -1,0 +1,84 @@
+"""Recipes: those in the repository can be read, and what they lack is told in one line."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import jkd
+from jkd import models
+from jkd.errors import UserError
+from jkd.experiments import recipes
+from jkd.experiments.compare import run_compare
+from jkd.flags import settings
+from jkd.methods import METHODS
+
+PATHS = sorted((Path(jkd.__file__).parent.parent / "experiments").glob("*.toml"))
+
+
+def test_the_papers_pairs_are_there():
+    expected = {"vgg13-vgg8", "wrn_40_2-shufflenetv2", "resnet32x4-resnet8x4", "trio-vgg8"}
+    assert expected <= {path.stem for path in PATHS}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_recipe_can_be_read_and_says_where_its_numbers_are_from(path):
+    flags = tomllib.loads(path.read_text())["flags"]
+    if flags["student"] not in models.names():
+        with pytest.raises(UserError, match=f"'{flags['student']}', which does not exist in jkd yet"):
+            recipes.load(path.stem)
+        return
+    recipe = recipes.load(path.stem)
+    assert f"--teachers={','.join(flags['teachers'])}" in recipe.arguments
+    assert recipe.published.keys() <= set(flags["methods"])
+    for entry in recipe.published.values():
+        assert 50 < entry.top1 < 100 and len(entry.source) > 10
+    for name, values in flags.items():
+        if isinstance(values, dict):
+            assert values.keys() <= {setting.name for setting in settings(METHODS[name])}
+
+
+def test_flags_of_every_kind(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "[flags]\nseeds = [0, 1]\ncrop = false\nlearning_rate = 0.1\nbomd = { inner_steps = 2 }\n"
+    )
+    assert recipes.load(str(path)).arguments == (
+        "--seeds=0,1",
+        "--no-crop",
+        "--learning-rate=0.1",
+        "--bomd.inner-steps=2",
+    )
+
+
+def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path, monkeypatch):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[flags]\nmethods = ["aver", "bomd"]\nepochs = 240\nbomd = { beta = 2.0 }\n'
+        '[published]\nbomd = { top1 = 75.25, source = "the paper" }\n'
+    )
+    seen = []
+    monkeypatch.setattr("jkd.experiments.compare.compare", lambda *arguments: seen.extend(arguments))
+    run_compare([f"--recipe={path}", "--epochs=2", "--bomd.alpha=3"])
+    settings_, base, hyperparameters, published = seen
+    assert settings_.methods == ("aver", "bomd")
+    assert base.recipe.epochs == 2
+    assert hyperparameters == {"aver": {}, "bomd": {"beta": 2.0, "alpha": 3.0}}
+    assert published["bomd"].top1 == 75.25
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("flags =", "no recipe"),
+        ("[published]\n", "no recipe"),
+        ("[flags]\n[published]\nbomd = 75\n", "no recipe"),
+        ('[flags]\nmethods = ["bombd"]\n', "needs the method 'bombd'.*did you mean 'bomd'"),
+        ('[flags]\nteachers = ["vgg12"]\n', "needs the network 'vgg12'"),
+    ],
+)
+def test_mistakes_in_a_recipe(tmp_path, text, words):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        recipes.load(str(path))

@@ -1,0 +1,71 @@
+"""Choosing hyperparameters: the same budget for every method, and never the test images."""
+
+from pathlib import Path
+
+import chex
+import numpy as np
+
+from jkd.data.dataset import assemble
+from jkd.flags import settings
+from jkd.methods import METHODS
+from jkd.training import tune
+from jkd.training.tune import Trial
+
+
+def make_dataset():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (300, 8, 8, 3), np.uint8)
+    labels = np.arange(300) % 3
+    return assemble("npz:made_up.npz", (images[:270], labels[:270]), (images[270:], labels[270:]))
+
+
+def test_defaults_are_tried_first_and_no_choice_twice():
+    choices = tune.candidates("bomd", {}, 100)
+    assert choices[0] == {}
+    tuned = [setting for setting in settings(METHODS["bomd"]) if setting.flag.tune]
+    assert len(choices) == np.prod([len(setting.flag.tune) for setting in tuned])
+    written = {tuple(sorted(({s.name: s.default for s in tuned} | choice).items())) for choice in choices}
+    assert len(written) == len(choices)
+
+
+def test_every_method_gets_the_same_budget_and_the_same_choices_each_time():
+    given = {"bomd": {}, "mmkd": {}, "scratch": {}}
+    cells = tune.cells(Path("folder"), given, 4)
+    assert [cell.method for cell in cells] == ["bomd"] * 4 + ["mmkd"] * 4
+    assert cells == tune.cells(Path("folder"), given, 4)
+    assert len({cell.workdir for cell in cells}) == 8
+
+
+def test_what_is_given_is_not_tuned():
+    choices = tune.candidates("bomd", {"beta": 7.0}, 100)
+    assert {choice["beta"] for choice in choices} == {7.0}
+    assert len({choice.get("alpha") for choice in choices}) == len(choices) > 1
+
+
+def test_every_declared_value_may_be_used():
+    for name, method in METHODS.items():
+        for setting in settings(method):
+            for value in setting.flag.tune:
+                setting.flag.check(f"{name} {setting.name}", value)
+
+
+def test_the_validation_slice_is_of_the_training_images_alone():
+    dataset = make_dataset()
+    split = tune.validation_split(dataset)
+    together = np.concatenate([split.train_images, split.test_images])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, dataset.train_images))
+    assert not set(map(bytes, split.test_images)) & set(map(bytes, split.train_images))
+    chex.assert_trees_all_equal(np.bincount(split.test_labels), np.array([9, 9, 9]))
+    assert "validation" in split.name
+
+
+def test_the_best_choice_wins_and_the_earlier_of_equals():
+    trials = [
+        Trial("bomd", {}, 0.5),
+        Trial("bomd", {"beta": 3.0}, 0.7),
+        Trial("bomd", {"beta": 0.3}, 0.7),
+        Trial("mmkd", {}, None),
+        Trial("mmkd", {"beta": 1.0}, None),
+    ]
+    chosen = tune.best(trials, {"bomd": {}, "mmkd": {}, "scratch": {}})
+    assert chosen == {"bomd": {"beta": 3.0}, "mmkd": {}, "scratch": {}}
