@@ -4,6 +4,7 @@ Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake, 128 + 
 saved).
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -77,6 +78,9 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
     except Interrupted as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signal)
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped before or after training; the same command goes on from there", flush=True)
+        sys.exit(128 + signal.SIGINT)
     except Diverged as error:
         print(f"{prog}: {error}", file=sys.stderr)
         sys.exit(1)

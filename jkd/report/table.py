@@ -182,7 +182,7 @@ def _notes(
         "The best epoch is chosen on the test images themselves and so flatters; compare by the last epoch."
     )
     notes += [
-        f"{result.method} seed {result.seed} diverged: {result.diverged}"
+        f"{result.method} seed {result.seed} diverged (remove its folder to try again): {result.diverged}"
         for result in results
         if result.diverged
     ]

@@ -53,7 +53,7 @@ def test_diverged_runs_are_named_and_unfinished_ones_counted():
     results = [*RESULTS, Result("mmkd", 0, [], diverged="not finite at step 7"), Result("mmkd", 1, [])]
     text = markdown(results)
     assert cells(text)["mmkd"]["seeds"] == "0, 1 diverged, 1 to come"
-    assert "mmkd seed 0 diverged: not finite at step 7" in text
+    assert "mmkd seed 0 diverged (remove its folder to try again): not finite at step 7" in text
 
 
 def test_published_numbers_stand_beside_the_measured_ones():
