@@ -38,7 +38,8 @@ class Data:
     flip: Annotated[bool | None, Flag("flip at random", default="yes, but no for digits")] = None
     standardise: Annotated[bool, Flag("subtract the channel means, divide by the deviations")] = True
     held_out: Annotated[
-        float, Flag("fraction of the training images kept for the upper level", above=0, below=1)
+        float,
+        Flag("fraction of the training images held out for the upper level or for probes", above=0, below=1),
     ] = 0.05
 
 

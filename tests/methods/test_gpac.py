@@ -119,24 +119,25 @@ def examples(count, clear):
     return Examples(labels, lambda function: features), features
 
 
+# By teacher and stage; the second teacher has four stages for the student's three.
+CLEAR = ((0, 1, 1), (1, 0, 0, 0))
+
+
+@pytest.fixture(scope="module")
+def found():
+    train, _ = examples(240, CLEAR)
+    held_out, _ = examples(60, CLEAR)
+    return METHOD.prepare(np.zeros((3, 2)), ("a", "b"), train, held_out)
+
+
 class TestProbes:
-    # By teacher and stage; the second teacher has four stages for the student's three.
-    CLEAR = ((0, 1, 1), (1, 0, 0, 0))
-
-    @cache
-    def found(self):
-        train, _ = examples(240, self.CLEAR)
-        held_out, features = examples(60, self.CLEAR)
-        return METHOD.prepare(np.zeros((3, 2)), ("a", "b"), train, held_out), held_out, features
-
-    def test_the_best_rated_teacher_is_selected_for_each_stage(self):
-        found, _, _ = self.found()
+    def test_the_best_rated_teacher_is_selected_for_each_stage(self, found):
         assert found.report["selected"] == ["b", "a", "a"]
         chex.assert_trees_all_equal(found.state, chosen(1, 0, 0).state)
 
-    def test_accuracies_are_of_the_kept_probes_on_the_held_out_images(self):
-        found, held_out, features = self.found()
-        for k, row in enumerate(self.CLEAR):
+    def test_accuracies_are_of_the_kept_probes_on_the_held_out_images(self, found):
+        held_out, features = examples(60, CLEAR)
+        for k, row in enumerate(CLEAR):
             rated = found.report["probes"][k]["accuracy"]
             for i, clear in enumerate(row):
                 kernel, bias = (found.arrays[f"teacher{k}_stage{i + 1}_{n}"] for n in ("kernel", "bias"))
@@ -144,8 +145,8 @@ class TestProbes:
                 assert rated[i] == pytest.approx(right.mean())
                 assert rated[i] > 0.9 if clear else rated[i] < 0.6
 
-    def test_the_report_names_the_teachers_and_the_selection(self):
-        text = self.found()[0].text
+    def test_the_report_names_the_teachers_and_the_selection(self, found):
+        text = found.text
         assert "60 held-out images" in text
         assert "1 from b, 2 from a, 3 from a" in text
 

@@ -1,0 +1,17 @@
+"""Which runs can teach."""
+
+import json
+
+import pytest
+
+from jkd.errors import UserError
+from jkd.training.teachers import Entry, load
+
+
+def test_a_student_that_predicts_with_its_teachers_heads_cannot_teach(tmp_path):
+    config = {"method": "mkcd", "hyperparameters": {}, "student": "resnet8", "dataset": {"num_classes": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "metrics.jsonl").touch()
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="a student of mkcd predicts with its teachers' heads"):
+        load(Entry("resnet8", tmp_path, None), 4)
