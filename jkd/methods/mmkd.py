@@ -42,9 +42,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jkd.bilevel import ESTIMATORS
+from jkd.bilevel import ESTIMATORS, Estimator
 from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
@@ -72,6 +72,13 @@ class WeightNetwork(nn.Module):
         return nn.softmax(_linear(hidden, self.teachers, "out"))
 
 
+class Upper(NamedTuple):
+    """The parameters of the two weight networks."""
+
+    logits: PyTree
+    features: PyTree
+
+
 class Weights(NamedTuple):
     """Who is listened to, per example: `logits` is w, `features` u."""
 
@@ -80,7 +87,7 @@ class Weights(NamedTuple):
 
 
 def teacher_weights(
-    upper: Weights, student: Outputs, teachers: tuple[TeacherOutputs, ...], *, inputs: str, stop_student: bool
+    upper: Upper, student: Outputs, teachers: tuple[TeacherOutputs, ...], *, inputs: str, stop_student: bool
 ) -> Weights:
     """Returns both weight matrices.
 
@@ -97,9 +104,11 @@ def teacher_weights(
     everyone: list[Outputs | TeacherOutputs] = [*teachers, seen]
     logits = jnp.concatenate([_logits(o, normalised) for o in everyone], axis=-1)
     grams = jnp.concatenate([_gram(o, normalised) for o in everyone], axis=-1)
-    return Weights(
-        network.apply({"params": upper.logits}, logits), network.apply({"params": upper.features}, grams)
-    )
+
+    def weigh(parameters: PyTree, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
+        return jnp.asarray(network.apply({"params": parameters}, inputs))
+
+    return Weights(weigh(upper.logits, logits), weigh(upper.features, grams))
 
 
 def mmkd(
@@ -133,7 +142,7 @@ def mmkd(
         float, Flag("weight decay of the weight networks, added to the gradient", at_least=0, group=_UPPER)
     ] = 1e-4,
     estimator: Annotated[
-        str, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
+        Estimator, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
     ] = "unrolled",
     rematerialise: Annotated[
         bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)
@@ -146,7 +155,7 @@ def mmkd(
         network = WeightNetwork(len(teachers))
         batch_size = student.logits.shape[0]
         classes = student.logits.shape[-1] + sum(t.logits.shape[-1] for t in teachers)
-        upper = Weights(
+        upper = Upper(
             network.init(logits_key, jnp.zeros((1, classes)))["params"],
             network.init(features_key, jnp.zeros((1, batch_size * (1 + len(teachers)))))["params"],
         )

@@ -1,5 +1,7 @@
 """The hard buffer of MMKD: the images that the student gets wrong, kept for its upper level."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -48,7 +50,8 @@ def hard_buffer(size: int) -> Memory:
         replaced = jax.random.permutation(key, size)[: len(places)]
         # `size` lies outside: nothing is written there.
         entries = jnp.where(buffer.filled < size, buffer.filled + places, jnp.where(wrong, replaced, size))
-        return buffer.replace(
+        return dataclasses.replace(
+            buffer,
             images=buffer.images.at[entries].set(batch.images, mode="drop"),
             labels=buffer.labels.at[entries].set(batch.labels, mode="drop"),
             filled=jnp.minimum(buffer.filled + len(places), size),

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jkd.bilevel import hypergradient
 from jkd.losses.logits import kd
 from jkd.methods.base import Batch, Variables
-from jkd.methods.mmkd import Weights, mmkd, teacher_weights
+from jkd.methods.mmkd import Upper, mmkd, teacher_weights
 from jkd.methods.regressors import feature_errors
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
     teachers: tuple[Outputs, ...]
     student: dict
     regressors: tuple[dict, ...]
-    upper: Weights
+    upper: Upper
     momentum: tuple
 
 
@@ -93,7 +93,7 @@ def draw(form):
         return {"hidden": layer((width // 2, width), gain), "out": layer((len(MAPS), width // 2), gain)}
 
     count = 1 + len(MAPS)
-    upper = Weights(network(CLASSES * count, 1.0), network(BATCH * count, 0.2))
+    upper = Upper(network(CLASSES * count, 1.0), network(BATCH * count, 0.2))
 
     def buffers(block):
         kernel = block["kernel"] if "kernel" in block else block["scale"]
