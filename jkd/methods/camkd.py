@@ -40,13 +40,13 @@ def camkd(
     """CE + α · mean_k w_k KD_k + β · mean_k u_k mse_k, w and u by each teacher's confidence in the label."""
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: Teachers) -> Variables:
-        return Variables(init_regressors(key, student, teachers))
+        return Variables({"features": init_regressors(key, student, teachers)})
 
     def loss(variables: Variables, student: Outputs, teachers: Teachers, batch: Batch, progress) -> Loss:
         del progress
         pairs = [
             regress(params, student.features[-1], teacher.features[-1])
-            for params, teacher in zip(variables.params, teachers, strict=True)
+            for params, teacher in zip(variables.params["features"], teachers, strict=True)
         ]
         regressed_logits = jnp.stack(
             [t.head(mapped.mean((1, 2))) for t, (mapped, _) in zip(teachers, pairs, strict=True)]

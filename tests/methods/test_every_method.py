@@ -1,0 +1,88 @@
+"""What holds for every registered method: a few steps through the trainer on tiny networks and images."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from jkd import methods
+from jkd.models import Outputs
+from jkd.models.layers import BatchNorm
+from jkd.training.calls import Draw, compile_call
+from jkd.training.devices import Devices
+from jkd.training.state import initial, optimizer
+from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
+
+BATCH, CLASSES, SIZE, STEPS = 16, 4, 8, 12
+SHAPE = (BATCH, SIZE, SIZE, 3)
+
+
+class Network(nn.Module):
+    """A stem and a stage for each further width, each of half the size."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x, train):
+        features = []
+        for i, width in enumerate(self.widths):
+            x = nn.Conv(width, (3, 3), strides=2 if i else 1, use_bias=False)(x)
+            x = nn.relu(BatchNorm(use_running_average=not train)(x))
+            features.append(x)
+        embedding = x.mean((1, 2))
+        return Outputs(nn.Dense(CLASSES)(embedding), tuple(features), embedding, x)
+
+
+STUDENT = Network((4, 6, 8))
+TEACHERS = (Network((4, 6, 10)), Network((4, 5, 6)))
+
+
+def task_of(method):
+    lower = optimizer(method, optax.constant_schedule(0.02), momentum=0.9, nesterov=True, weight_decay=5e-4)
+    plain = Augmentation(crop_padding=0, flip=False, mean=(0.5,) * 3, std=(0.25,) * 3)
+    networks = TEACHERS if method.needs_teachers else ()
+    return Task(method, STUDENT, networks, lower, plain, 10**6, 10**6, Devices.all())
+
+
+@pytest.fixture(scope="module")
+def teachers():
+    """The teachers' variables. Programs are compiled fast here, not to be fast."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield tuple(
+        jax.jit(partial(network.init, train=False))(jax.random.key(i, impl="rbg"), jnp.zeros(SHAPE))
+        for i, network in enumerate(TEACHERS)
+    )
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_loss_falls_and_stays_finite(name, teachers):
+    method = methods.create(name)
+    task = task_of(method)
+    key = jax.random.key(0, impl="rbg")
+    variables = teachers if method.needs_teachers else ()
+    images = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
+    seen = jax.eval_shape(partial(teacher_outputs, task.teachers), variables, images)
+    state = initial(key, jax.random.key(0), method, STUDENT, seen, task.optimizer, images)
+    state = with_totals(task, state, variables, SHAPE)
+
+    rng = np.random.default_rng(0)
+    data = Images(rng.integers(0, 256, (2 * BATCH, *SHAPE[1:]), np.uint8), np.arange(2 * BATCH) % CLASSES)
+    level = method.upper_level
+    held_out = np.arange(BATCH, 2 * BATCH if level and level.memory is None else BATCH)[None]
+    draw = Draw(np.arange(BATCH)[None], held_out)
+    call = compile_call(task, 1)
+    losses = []
+    for step in range(STEPS):
+        state, metrics = call.run(state, variables, data, draw, step, 1)
+        assert all(np.isfinite(value).all() for value in jax.tree.leaves(metrics)), metrics
+        losses.append(float(metrics["loss"][0]))
+    assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2])
+    for weights in ("weight_logits", "weight_features"):
+        if weights in metrics:
+            assert metrics[weights].shape == (1, len(TEACHERS))
+            assert (metrics[weights] >= 0).all()

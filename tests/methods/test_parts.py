@@ -1,0 +1,211 @@
+"""Pairs of a knowledge and a weighting: laws of all of them, and the sums that the named methods are."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jkd import methods, weighting
+from jkd.errors import UserError
+from jkd.flags import settings
+from jkd.losses.features import mse
+from jkd.losses.logits import kd
+from jkd.methods import Batch, TeacherOutputs, Variables
+from jkd.methods.distill import distill
+from jkd.methods.parts import KNOWLEDGE, WEIGHTING
+from jkd.methods.regressors import regress
+from jkd.models import Outputs
+from jkd.models.base import Head
+
+BATCH, CLASSES = 6, 5
+LABELS = jnp.arange(BATCH) % CLASSES
+
+
+def outputs(seed, channels, size=4):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    maps = [
+        jax.nn.relu(jax.random.normal(k, (BATCH, s, s, channels)))
+        for k, s in ((keys[0], 2 * size), (keys[1], size), (keys[2], size))
+    ]
+    logits = 3 * jax.random.normal(keys[3], (BATCH, CLASSES))
+    return Outputs(logits, tuple(maps), maps[-1].mean((1, 2)), maps[-1])
+
+
+def teacher(seed, channels, size=4):
+    key = jax.random.key(100 + seed)
+    head = Head(jax.random.normal(key, (channels, CLASSES)), jnp.zeros(CLASSES))
+    return TeacherOutputs(**outputs(seed, channels, size)._asdict(), head=head)
+
+
+STUDENT = outputs(0, 6)
+TEACHERS = (teacher(1, 8), teacher(2, 4), teacher(3, 6, size=2))
+
+
+def loss(method, variables, student=STUDENT, teachers=TEACHERS):
+    batch = Batch(jnp.zeros((BATCH, 8, 8, 3)), LABELS)
+    return method.loss(variables, student, teachers, batch, jnp.zeros(()))
+
+
+def init(method, teachers=TEACHERS):
+    return method.init(jax.random.key(0), STUDENT, teachers)
+
+
+ALIKE = tuple(teacher(seed, 8) for seed in (1, 2, 3))  # so that one program serves them in any order
+CASES = {name: {} for name in ("camkd", "demkd", "amtmlkd")} | {
+    f"distill {name}": {"weighting": name} for name in WEIGHTING
+}
+CASES["distill everything"] = {"knowledge": tuple(KNOWLEDGE)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_laws_of_a_method(case):
+    method = methods.create(case.split()[0], **CASES[case])
+    params = init(method, ALIKE).params
+
+    @jax.jit
+    def run(params, logits, teachers):
+        def value(params, logits):
+            result = loss(method, Variables(params), STUDENT._replace(logits=logits), teachers)
+            return result.value, result.metrics["weight_logits"]
+
+        return jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(params, logits)
+
+    (value, weights), _ = run(params, STUDENT.logits, ALIKE)
+    if case != "amtmlkd":  # whose order of teachers is that of the stages they hint at
+        order = (2, 0, 1)
+        reordered = {n: tuple(each[k] for k in order) for n, each in dict(params).items()}
+        (other, permuted), _ = run(reordered or params, STUDENT.logits, tuple(ALIKE[k] for k in order))
+        chex.assert_trees_all_close(other, value, rtol=1e-5)
+        chex.assert_trees_all_close(permuted, weights[jnp.array(order)], atol=1e-5)
+    for scale in (0.0, 1e4):
+        teachers = tuple(t._replace(logits=scale * t.logits) for t in ALIKE)
+        chex.assert_tree_all_finite(run(params, scale * STUDENT.logits, teachers))
+
+
+@pytest.mark.parametrize("name", WEIGHTING)
+def test_weights_of_an_example_sum_to_one(name):
+    logits = jnp.stack([t.logits for t in TEACHERS])
+    weights = WEIGHTING[name](STUDENT.logits, logits, LABELS, 4.0)
+    chex.assert_trees_all_close(weights.sum(0), jnp.ones(BATCH), rtol=1e-5)
+    alone = WEIGHTING[name](STUDENT.logits, logits[:1], LABELS, 4.0)
+    chex.assert_trees_all_close(alone, jnp.ones((1, BATCH)), rtol=1e-5)
+
+
+def test_every_knowledge_has_its_coefficient():
+    names = {s.name.removeprefix("lambda_") for s in settings(distill) if s.name.startswith("lambda_")}
+    assert names == set(KNOWLEDGE)
+
+
+def test_a_free_combination_is_the_sum_of_its_terms():
+    method = methods.create("distill", knowledge=("kd", "angle"), lambda_kd=0.5, lambda_angle=3.0)
+    value, metrics, _ = loss(method, init(method))
+    expected = metrics["ce"] + 0.5 * metrics["kd"] + 3 * metrics["angle"]
+    chex.assert_trees_all_close(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "words"), [(("kd", "atention"), "did you mean 'attention'"), ((), "nothing to match")]
+)
+def test_unknown_knowledge_is_a_mistake(knowledge, words):
+    with pytest.raises(UserError, match=words):
+        methods.create("distill", knowledge=knowledge)
+
+
+def test_projections_stay_orthonormal_beside_regressors_that_the_students_optimizer_trains():
+    method = methods.create("distill", knowledge=("alignment", "features"))
+    params = init(method).params
+    students = optax.sgd(0.1)
+    transformation = method.optimizer(students, optax.constant_schedule(0.5), 0.9)
+    gradient = jax.tree.map(jnp.ones_like, params)
+    updates, _ = transformation.update(gradient, transformation.init(params), params)
+    moved = optax.apply_updates(params, updates)
+    for before, projection in zip(params["alignment"], moved["alignment"], strict=True):
+        chex.assert_trees_all_close(projection.T @ projection, jnp.eye(projection.shape[1]), atol=1e-5)
+        assert jnp.abs(projection - before).max() > 1e-3
+    chex.assert_trees_all_close(
+        moved["features"], jax.tree.map(lambda x: x - 0.1, params["features"]), atol=1e-6
+    )
+
+
+def divergences(temperature=4.0):
+    return jnp.stack([kd(STUDENT.logits, t.logits, temperature) for t in TEACHERS])
+
+
+def test_ebkd_is_the_mean_over_examples_and_teachers():
+    method = methods.create("ebkd", alpha=2.0)
+    value, metrics, _ = loss(method, init(method))
+    logits = jnp.stack([t.logits for t in TEACHERS])
+    expected = (weighting.ebkd_entropy(logits) * divergences()).mean()
+    chex.assert_trees_all_close(metrics["kd"], expected, rtol=1e-5)
+    chex.assert_trees_all_close(value, metrics["ce"] + 2 * expected, rtol=1e-5)
+
+
+def test_camkd_weighs_features_by_the_teachers_heads_on_the_regressed_student():
+    method = methods.create("camkd")
+    variables = init(method)
+    value, metrics, _ = loss(method, variables)
+    pairs = [
+        regress(p, STUDENT.features[-1], t.features[-1])
+        for p, t in zip(variables.params["features"], TEACHERS, strict=True)
+    ]
+    costs = np.stack(
+        [
+            optax.softmax_cross_entropy_with_integer_labels(t.head(m.mean((1, 2))), LABELS)
+            for t, (m, _) in zip(TEACHERS, pairs, strict=True)
+        ]
+    )
+    weights = (1 - np.exp(costs) / np.exp(costs).sum(0)) / 2
+    expected = (weights * np.stack([mse(*pair) for pair in pairs])).mean()
+    chex.assert_trees_all_close(metrics["features"], expected, rtol=1e-4)
+    chex.assert_trees_all_close(metrics["weight_features"], weights.mean(1), rtol=1e-4)
+    chex.assert_trees_all_close(value, metrics["ce"] + metrics["kd"] + 50 * metrics["features"], rtol=1e-5)
+
+
+class TestAmtmlkd:
+    @staticmethod
+    def problem():
+        method = methods.create("amtmlkd", temperature=2.0)
+        return method, init(method)
+
+    def test_starts_with_the_mean_of_the_teachers_predictions(self):
+        method, variables = self.problem()
+        metrics = loss(method, variables).metrics
+        mixture = jnp.log(jnp.stack([jax.nn.softmax(t.logits / 2) for t in TEACHERS]).mean(0))
+        expected = kd(STUDENT.logits, 2 * mixture, 2.0).mean()
+        chex.assert_trees_all_close(metrics["kd"], expected, rtol=1e-5)
+        chex.assert_trees_all_close(metrics["weight_logits"], jnp.full(3, 1 / 3), rtol=1e-5)
+
+    def test_the_latent_vectors_learn_whom_the_student_can_follow(self):
+        method, variables = self.problem()
+        easy = (TEACHERS[0]._replace(logits=STUDENT.logits), *TEACHERS[1:])
+
+        def kd_of(latent):
+            params = variables.params | {"latent": latent}
+            result = loss(method, Variables(params), teachers=easy)
+            return result.metrics["kd"], result.metrics["weight_logits"]
+
+        latent = variables.params["latent"]
+        gradient, _ = jax.grad(kd_of, has_aux=True)(latent)
+        weights = kd_of(latent - 0.1 * gradient)[1]
+        assert weights[0] > 1 / 3 > weights[1:].max()
+
+    def test_the_student_gets_no_gradient_through_the_weights(self):
+        method, variables = self.problem()
+        params = variables.params | {"latent": jnp.ones((3, 6)) * jnp.arange(3)[:, None]}
+
+        def kd_of(embedding):
+            return loss(method, Variables(params), STUDENT._replace(embedding=embedding)).metrics["kd"]
+
+        chex.assert_trees_all_close(jax.grad(kd_of)(STUDENT.embedding), jnp.zeros((BATCH, 6)))
+
+    def test_each_teacher_hints_at_a_stage_of_its_own(self):
+        method, variables = self.problem()
+
+        def hints(student):
+            return loss(method, variables, student, TEACHERS[:2]).metrics["features"]
+
+        variables = init(method, TEACHERS[:2])
+        stem, *stages = jax.grad(hints)(STUDENT).features
+        assert not stem.any() and all(stage.any() for stage in stages)
