@@ -20,7 +20,8 @@ Ours, because the abstract does not say:
   probabilities, as in an ensemble; the classifiers are trained each for itself, not their mean.
 - The deployed student is backbone, projectors and reused classifiers, and its cost is reported so. The
   student network's own classifier is never used.
-- β is MMKD's, γ the one that RepDistiller gives to SP.
+- γ is the one that RepDistiller gives to SP. β = 10 is between the 1 of SimKD (Chen et al., CVPR 2022,
+  which reuses a classifier, too) and MMKD's 100, with which the error of features outweighs all else.
 """
 
 from typing import Annotated, Any
@@ -87,8 +88,8 @@ def mkcd(
         Flag("coefficient α of the KD through the reused classifiers", at_least=0, tune=(0.3, 1.0, 3.0)),
     ] = 1.0,
     beta: Annotated[
-        float, Flag("coefficient β of the projected features' error", at_least=0, tune=(10.0, 30.0, 100.0))
-    ] = 100.0,
+        float, Flag("coefficient β of the projected features' error", at_least=0, tune=(1.0, 10.0, 100.0))
+    ] = 10.0,
     gamma: Annotated[
         float, Flag("coefficient γ of the similarity of examples", at_least=0, tune=(300.0, 1000.0, 3000.0))
     ] = 3000.0,

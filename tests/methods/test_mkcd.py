@@ -111,7 +111,7 @@ def test_the_loss_is_the_sum_of_its_terms_and_learns_by_all_parameters():
 
     gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
     (value, m), (params, head_map) = gradient(variables.params, student.head_map)
-    expected = m["ce"] + m["kd"] + 100 * m["features"] + 3000 * m["similarity"]
+    expected = m["ce"] + m["kd"] + 10 * m["features"] + 3000 * m["similarity"]
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     chex.assert_tree_all_finite((params, head_map))
     for leaf in jax.tree.leaves((params, head_map)):
