@@ -12,6 +12,7 @@ from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, st
 from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference
 
 _LINE = 0.13  # inches that a line of text takes
+_ALIKE = 1e-4  # weights that never differ by more are equal, and there is nothing to see
 
 
 def draw_all(results: Sequence[Result], baseline: str, folder: Path) -> list[str]:
@@ -51,7 +52,8 @@ def _line(axes: Axes, epochs: np.ndarray, values: np.ndarray, index: int) -> flo
     mean, look = values.mean(0), style(index)
     if len(values) > 1:
         std = values.std(0, ddof=1)
-        axes.fill_between(epochs, mean - std, mean + std, color=look["color"], alpha=0.13, linewidth=0)
+        low, high = (mean - std).clip(0), (mean + std).clip(max=1)
+        axes.fill_between(epochs, low, high, color=look["color"], alpha=0.13, linewidth=0)
     plot(axes, epochs, mean, linewidth=1.2, **look)
     return float(mean[-1])
 
@@ -125,28 +127,28 @@ def _differences(results: Sequence[Result], baseline: str) -> Figure | None:
 
 
 def _weights(results: Sequence[Result]) -> Figure | None:
-    kinds = {
-        m: panel.names_of_weights([x for r in results if r.method == m for x in r.records])
-        for m in _methods(results)
-    }
-    kinds = {method: names for method, names in kinds.items() if names}
-    if not kinds:
+    panels = [
+        (method, name)
+        for method in _methods(results)
+        for name in panel.names_of_weights([x for r in results if r.method == method for x in r.records])
+        if np.ptp(_over_seeds(results, method, name)[1]) > _ALIKE
+    ]
+    if not panels:
         return None
-    columns = max(len(names) for names in kinds.values())
-    figure = panel.figure(0.3 + 1.3 * len(kinds))
-    grid = figure.add_gridspec(len(kinds), columns)
-    for row, (method, names) in enumerate(kinds.items()):
+    rows = -(-len(panels) // 2)
+    figure = panel.figure(0.3 + 1.3 * rows)
+    grid = figure.add_gridspec(rows, 2)
+    for place, (method, name) in enumerate(panels):
+        axes = figure.add_subplot(grid[place // 2, place % 2])
         (first, *_) = (result for result in results if result.method == method)
         assert first.summary is not None
         teachers = [rated["name"] for rated in first.summary["teachers"]]
-        for column, name in enumerate(names):
-            axes = figure.add_subplot(grid[row, column])
-            epochs, values = _over_seeds(results, method, name)
-            labels = []
-            for teacher in range(values.shape[-1]):
-                end = _line(axes, epochs, values[..., teacher], teacher)
-                labels.append((end, teachers[teacher], style(teacher)["color"]))
-            axes.axhline(1 / values.shape[-1], color=QUIET, linewidth=0.8, linestyle=":", zorder=0)
-            kind = name.removeprefix(panel.WEIGHTS).replace("_", " ")
-            finish(axes, f"{method}: weights of the teachers' {kind}", labels, gap=0.14)
+        epochs, values = _over_seeds(results, method, name)
+        labels = []
+        for teacher in range(values.shape[-1]):
+            end = _line(axes, epochs, values[..., teacher], teacher)
+            labels.append((end, teachers[teacher], style(teacher)["color"]))
+        axes.axhline(1 / values.shape[-1], color=QUIET, linewidth=0.8, linestyle=":", zorder=0)
+        kind = name.removeprefix(panel.WEIGHTS).replace("_", " ")
+        finish(axes, f"{method}: weights of the teachers' {kind}", labels, gap=0.14)
     return figure
