@@ -66,6 +66,8 @@ class Task:
         due = step % level.every == level.every - 1
         if level.at_epoch_end:
             due |= step % self.epoch_steps == self.epoch_steps - 1
+        if level.memory is not None:
+            due &= step > 0  # nothing has been remembered before the first step
         return due
 
 
