@@ -13,8 +13,9 @@ from jkd.errors import UserError
 from jkd.flags import Parser, settings
 from jkd.methods import METHODS
 from jkd.training import config
-from jkd.training.experiment import Experiment, distil, train_teachers
+from jkd.training.experiment import distil, train_teachers
 from jkd.training.loop import Diverged, Interrupted
+from jkd.training.plan import Experiment
 
 Part = TypeVar("Part")
 

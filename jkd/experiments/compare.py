@@ -10,7 +10,7 @@ from jkd.flags import Parser
 from jkd.methods import METHODS
 from jkd.training import config
 from jkd.training.compare import Compare, compare
-from jkd.training.experiment import Experiment
+from jkd.training.plan import Experiment
 
 _PROG = "python -m jkd.experiments.compare"
 

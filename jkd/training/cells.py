@@ -15,8 +15,9 @@ from jkd.methods import METHODS
 from jkd.report.results import Result
 from jkd.run import InUse
 from jkd.training.config import digest
-from jkd.training.experiment import Experiment, Faculty, cache_programs, distil_on, validate
+from jkd.training.experiment import Faculty, cache_programs, distil_on, validate
 from jkd.training.loop import Diverged
+from jkd.training.plan import Experiment
 
 _WAIT = 5.0  # seconds between looks at what another process is working on
 _DIVERGED = "diverged.json"

@@ -19,7 +19,7 @@ from jkd.training import cells as running
 from jkd.training import tune as tuning
 from jkd.training.cells import Bench, Cell
 from jkd.training.config import digest
-from jkd.training.experiment import Experiment
+from jkd.training.plan import Experiment
 
 _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
 

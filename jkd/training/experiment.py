@@ -1,7 +1,6 @@
 """An experiment from its settings to its summary: data, teachers, student, method, the run's folder."""
 
 import dataclasses
-import re
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 
 from jkd import data, files, methods, models
 from jkd.data import Dataset
-from jkd.errors import UserError
 from jkd.methods import Method
 from jkd.report.picture import draw
 from jkd.run import Run
@@ -21,25 +19,12 @@ from jkd.training import deployed
 from jkd.training import teachers as teaching
 from jkd.training.deployed import Deployed
 from jkd.training.devices import Devices
-from jkd.training.evaluate import Predictor, accuracy_metrics, network_logits, vote
 from jkd.training.loop import Job, train
+from jkd.training.plan import Experiment, augmentation, epochs, identity_of, slug, split, workdir
 from jkd.training.preparation import prepare
 from jkd.training.state import State, initial, optimizer
-from jkd.training.step import Augmentation, Task, teacher_outputs, with_totals
+from jkd.training.step import Task, teacher_outputs, with_totals
 from jkd.training.teachers import Entry, Teacher
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """All settings of a run: which method with which hyperparameters, and everything around it."""
-
-    method: str
-    hyperparameters: dict[str, Any]
-    data: settings.Data
-    recipe: settings.Recipe
-    teachers: settings.Teachers
-    student: settings.Student
-    execution: settings.Execution
 
 
 def cache_programs(execution: settings.Execution) -> None:
@@ -132,9 +117,9 @@ def _distil(experiment: Experiment, dataset: Dataset, faculty: Faculty | None = 
         given = {e: faculty.teachers[e] for e in entries}
     else:
         given = {e: teaching.load(e, dataset.num_classes) for e in entries if e.path is not None}
-    split = _split(experiment, dataset, method)
-    identity = _identity(experiment, dataset, entries, given)
-    with Run.open(_workdir(experiment, identity), identity) as run:
+    indices = split(experiment, dataset, method)
+    identity = identity_of(experiment, dataset, entries, given)
+    with Run.open(workdir(experiment, identity), identity) as run:
         if run.summary is not None:
             print(f"{run.workdir} is finished: {_headline(run.summary)}", flush=True)
             return run.summary
@@ -146,12 +131,12 @@ def _distil(experiment: Experiment, dataset: Dataset, faculty: Faculty | None = 
             rated, ensemble, ensemble_logits = (
                 faculty.rating if faculty is not None else _rate(experiment, dataset, ready)
             )
-            _check_same_teachers(run, ready, rated, ensemble)
-        job, state = _job(experiment, dataset, split, method, ready, ensemble_logits, run.workdir.name)
+            teaching.check_same(run, ready, rated, ensemble)
+        job, state = _job(experiment, dataset, indices, method, ready, ensemble_logits, run.workdir.name)
         state, found = prepare(job, state, tuple(t.name for t in ready), run.workdir)
         state = train(job, state, run)
         cost = deployed.cost(job.task, Deployed.of(state, job.teachers), dataset.train_images.shape[1:])
-        summary = _summary(identity, run, rated, ensemble) | cost | found
+        summary = _summary(identity, dataset, run, rated, ensemble) | cost | found
         run.finish(summary)
         draw(
             run.records,
@@ -188,8 +173,8 @@ def _found_or_trained(experiment: Experiment, dataset: Dataset, entry: Entry) ->
         recipe=dataclasses.replace(recipe, epochs=experiment.teachers.teacher_epochs or recipe.epochs),
         student=settings.Student(entry.architecture, entry.seed or 0),
     )
-    identity = _identity(alone, dataset, [], {})
-    folder = Path(experiment.teachers.teacher_dir) / _slug(alone, identity)
+    identity = identity_of(alone, dataset, [], {})
+    folder = Path(experiment.teachers.teacher_dir) / slug(alone, identity)
     alone = dataclasses.replace(
         alone, execution=dataclasses.replace(experiment.execution, workdir=str(folder))
     )
@@ -202,147 +187,26 @@ def _found_or_trained(experiment: Experiment, dataset: Dataset, entry: Entry) ->
 def _rate(
     experiment: Experiment, dataset: Dataset, ready: list[Teacher]
 ) -> tuple[list[dict[str, Any]], dict[str, Any], np.ndarray]:
-    """Prints and returns how good each teacher and their ensemble are on the test images."""
-    devices = Devices.all()
-    logits = []
-    for teacher in ready:
-        model = models.create(teacher.architecture, dataset.num_classes, experiment.recipe.dtype)
-        predict = Predictor(
-            network_logits(model),
-            _augmentation(experiment, dataset),
-            devices,
-            experiment.execution.eval_batch_size,
-        )
-        logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
-    ensemble_logits = vote(logits)
-
-    def metrics(values: np.ndarray) -> dict[str, Any]:
-        return {name: float(v) for name, v in accuracy_metrics(values, dataset.test_labels).items()}
-
-    rated = [{"name": t.name} | metrics(values) for t, values in zip(ready, logits, strict=True)]
-    ensemble = metrics(ensemble_logits)
-    print(teaching.table(rated, ensemble), flush=True)
-    return rated, ensemble, ensemble_logits
-
-
-def _check_same_teachers(
-    run: Run, ready: list[Teacher], rated: list[dict[str, Any]], ensemble: dict[str, Any]
-) -> None:
-    """A run must go on with the teachers it began with; `teachers.json` remembers them."""
-    path = run.workdir / "teachers.json"
-    now = [
-        row | {"fingerprint": teaching.fingerprint(t.variables)} for row, t in zip(rated, ready, strict=True)
-    ]
-    if path.exists():
-        for old, new in zip(files.read_json(path)["teachers"], now, strict=True):
-            if old["fingerprint"] != new["fingerprint"]:
-                raise UserError(
-                    f"{run.workdir} began with another teacher {new['name']} "
-                    f"(weights {old['fingerprint']}, now {new['fingerprint']}): "
-                    "put it back, or give another --workdir"
-                )
-    else:
-        files.write_json(path, {"teachers": now, "ensemble": ensemble})
-
-
-def _augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
-    spec = experiment.data
-    return Augmentation(
-        crop_padding=dataset.padding if spec.crop else 0,
-        flip=dataset.flip if spec.flip is None else spec.flip,
-        mean=dataset.mean if spec.standardise else (0.0, 0.0, 0.0),
-        std=dataset.std if spec.standardise else (1.0, 1.0, 1.0),
+    recipe, execution = experiment.recipe, experiment.execution
+    return teaching.rate(
+        ready, dataset, augmentation(experiment, dataset), recipe.dtype, execution.eval_batch_size
     )
-
-
-def _epochs(experiment: Experiment) -> int:
-    default = settings.DIGITS_EPOCHS if experiment.data.dataset == "digits" else settings.PAPER_EPOCHS
-    return experiment.recipe.epochs or default
-
-
-def _identity(
-    experiment: Experiment, dataset: Dataset, entries: list[Entry], given: dict[Entry, Teacher]
-) -> dict[str, Any]:
-    """Returns everything that decides what is computed: the configuration that a run's folder belongs to."""
-    method = methods.create(experiment.method, **experiment.hyperparameters)
-    arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
-    listed = [
-        {"name": e.name, "weights": teaching.fingerprint(given[e].variables)}
-        if e in given
-        else {"name": e.name, "epochs": experiment.teachers.teacher_epochs or _epochs(experiment)}
-        for e in entries
-    ]
-    return {
-        "method": experiment.method,
-        "hyperparameters": experiment.hyperparameters,
-        "student": experiment.student.student,
-        "seed": experiment.student.seed,
-        "teachers": listed,
-        "dataset": {
-            "name": dataset.name,
-            "fingerprint": teaching.fingerprint(arrays),
-            "num_classes": dataset.num_classes,
-            "image_size": list(dataset.train_images.shape[1:3]),
-            "held_out": _held_out(experiment, method),
-        }
-        | dataclasses.asdict(_augmentation(experiment, dataset)),
-        "recipe": dataclasses.asdict(experiment.recipe) | {"epochs": _epochs(experiment)},
-    }
-
-
-def _slug(experiment: Experiment, identity: dict[str, Any]) -> str:
-    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(experiment.data.dataset).stem).strip("-")
-    method = "" if experiment.method == "scratch" else f"-{experiment.method}"
-    student = experiment.student
-    return f"{name}-{student.student}{method}-seed{student.seed}-{settings.digest(identity)}"
-
-
-def _workdir(experiment: Experiment, identity: dict[str, Any]) -> Path:
-    if experiment.execution.workdir:
-        return Path(experiment.execution.workdir)
-    return Path("runs") / _slug(experiment, identity)
-
-
-def _held_out(experiment: Experiment, method: Method) -> float:
-    """Returns the fraction of the training images that the method holds out of something."""
-    return experiment.data.held_out if _outer(method) or method.prepare is not None else 0.0
-
-
-def _outer(method: Method) -> bool:
-    """Whether the method's outer loss is on images held out from the student."""
-    level = method.upper_level
-    return level is not None and level.memory is None
-
-
-def _split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training images that the student sees, and those that are held out."""
-    fraction = _held_out(experiment, method)
-    kept, held_out = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
-    if not _outer(method):  # what is held out of the preparation alone, the student may see
-        kept = np.arange(len(dataset.train_labels), dtype=np.int32)
-    batch_size = experiment.recipe.batch_size
-    if batch_size > len(kept):
-        raise UserError(
-            f"--batch-size={batch_size} is more than the {len(kept)} training images; "
-            "it can be that many at most"
-        )
-    return kept, held_out
 
 
 def _job(
     experiment: Experiment,
     dataset: Dataset,
-    split: tuple[np.ndarray, np.ndarray],
+    indices: tuple[np.ndarray, np.ndarray],
     method: Method,
     ready: list[Teacher],
     ensemble_logits: np.ndarray | None,
     name: str,
 ) -> tuple[Job, State]:
     recipe, devices = experiment.recipe, Devices.all()
-    kept, held_out = split
-    epochs = _epochs(experiment)
+    kept, held_out = indices
+    passes = epochs(experiment)
     epoch_steps = len(kept) // recipe.batch_size
-    rate = settings.schedule(recipe, experiment.student.student, epochs * epoch_steps)
+    rate = settings.schedule(recipe, experiment.student.student, passes * epoch_steps)
     student = models.create(experiment.student.student, dataset.num_classes, recipe.dtype)
     networks = tuple(models.create(t.architecture, dataset.num_classes, recipe.dtype) for t in ready)
     variables = tuple(t.variables for t in ready)
@@ -352,9 +216,9 @@ def _job(
         student=student,
         teachers=networks,
         optimizer=lower,
-        augmentation=_augmentation(experiment, dataset),
+        augmentation=augmentation(experiment, dataset),
         epoch_steps=epoch_steps,
-        total_steps=epochs * epoch_steps,
+        total_steps=passes * epoch_steps,
         devices=devices,
     )
     images = jax.ShapeDtypeStruct((recipe.batch_size, *dataset.train_images.shape[1:]), jnp.float32)
@@ -371,7 +235,7 @@ def _job(
         train_indices=kept,
         held_out=held_out,
         batch_size=recipe.batch_size,
-        epochs=epochs,
+        epochs=passes,
         steps_per_call=experiment.execution.steps_per_call,
         checkpoint_every=experiment.execution.checkpoint_every,
         eval_batch_size=experiment.execution.eval_batch_size,
@@ -383,6 +247,7 @@ def _job(
 
 def _summary(
     identity: dict[str, Any],
+    dataset: Dataset,
     run: Run,
     rated: list[dict[str, Any]],
     ensemble: dict[str, Any],
@@ -398,7 +263,7 @@ def _summary(
     return {
         "method": identity["method"],
         "student": identity["student"],
-        "dataset": identity["dataset"]["name"],
+        "dataset": dataset.name,
         "seed": identity["seed"],
         "split": "test",
         "last": tests(records[-1]),

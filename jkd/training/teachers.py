@@ -9,10 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jkd import methods, models
+from jkd import files, methods, models
 from jkd import run as run_folder
+from jkd.data import Dataset
 from jkd.errors import UserError
 from jkd.interop import torch as interop
+from jkd.run import Run
+from jkd.training.devices import Devices
+from jkd.training.evaluate import Predictor, accuracy_metrics, network_logits, vote
+from jkd.training.step import Augmentation
 
 
 class Entry(NamedTuple):
@@ -136,3 +141,45 @@ def table(rated: list[dict[str, Any]], ensemble: dict[str, Any]) -> str:
         for row in rows
     ]
     return "\n".join(["teachers:", *lines])
+
+
+def rate(
+    ready: list[Teacher], dataset: Dataset, augmentation: Augmentation, dtype: str, batch_size: int
+) -> tuple[list[dict[str, Any]], dict[str, Any], np.ndarray]:
+    """Prints and returns test metrics of each teacher and of their ensemble, and the ensemble's logits."""
+    devices = Devices.all()
+    logits = []
+    for teacher in ready:
+        model = models.create(teacher.architecture, dataset.num_classes, dtype)
+        predict = Predictor(
+            network_logits(model),
+            augmentation,
+            devices,
+            batch_size,
+        )
+        logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
+    ensemble_logits = vote(logits)
+
+    def metrics(values: np.ndarray) -> dict[str, Any]:
+        return {name: float(v) for name, v in accuracy_metrics(values, dataset.test_labels).items()}
+
+    rated = [{"name": t.name} | metrics(values) for t, values in zip(ready, logits, strict=True)]
+    ensemble = metrics(ensemble_logits)
+    print(table(rated, ensemble), flush=True)
+    return rated, ensemble, ensemble_logits
+
+
+def check_same(run: Run, ready: list[Teacher], rated: list[dict[str, Any]], ensemble: dict[str, Any]) -> None:
+    """Raises UserError if a run began with other teachers than these; `teachers.json` remembers them."""
+    path = run.workdir / "teachers.json"
+    now = [row | {"fingerprint": fingerprint(t.variables)} for row, t in zip(rated, ready, strict=True)]
+    if path.exists():
+        for old, new in zip(files.read_json(path)["teachers"], now, strict=True):
+            if old["fingerprint"] != new["fingerprint"]:
+                raise UserError(
+                    f"{run.workdir} began with another teacher {new['name']} "
+                    f"(weights {old['fingerprint']}, now {new['fingerprint']}): "
+                    "put it back, or give another --workdir"
+                )
+    else:
+        files.write_json(path, {"teachers": now, "ensemble": ensemble})

@@ -14,7 +14,7 @@ from jkd.flags import settings
 from jkd.methods import METHODS
 from jkd.report.results import Result
 from jkd.training.cells import Bench, Cell
-from jkd.training.experiment import Experiment
+from jkd.training.plan import Experiment
 
 # Ours: a tenth of every class to choose on, and a seed that no cell of the comparison is likely to have.
 VALIDATION = 0.1

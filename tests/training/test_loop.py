@@ -6,7 +6,8 @@ import chex
 import pytest
 
 from jkd.training import config, loop
-from jkd.training.experiment import Experiment, distil
+from jkd.training.experiment import distil
+from jkd.training.plan import Experiment
 
 EPOCHS = 2
 
