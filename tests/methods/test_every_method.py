@@ -49,14 +49,11 @@ def task_of(method):
 
 
 @pytest.fixture(scope="module")
-def teachers():
-    """The teachers' variables. Programs are compiled fast here, not to be fast."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield tuple(
+def teachers(compiled_quickly):
+    return tuple(
         jax.jit(partial(network.init, train=False))(jax.random.key(i, impl="rbg"), jnp.zeros(SHAPE))
         for i, network in enumerate(TEACHERS)
     )
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)

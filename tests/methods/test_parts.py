@@ -19,6 +19,8 @@ from jkd.methods.regressors import regress
 from jkd.models import Outputs
 from jkd.models.base import Head
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 BATCH, CLASSES = 6, 5
 LABELS = jnp.arange(BATCH) % CLASSES
 
@@ -45,11 +47,11 @@ TEACHERS = (teacher(1, 8), teacher(2, 4), teacher(3, 6, size=2))
 
 def loss(method, variables, student=STUDENT, teachers=TEACHERS):
     batch = Batch(jnp.zeros((BATCH, 8, 8, 3)), LABELS)
-    return method.loss(variables, student, teachers, batch, jnp.zeros(()))
+    return jax.jit(method.loss)(variables, student, teachers, batch, jnp.zeros(()))
 
 
 def init(method, teachers=TEACHERS):
-    return method.init(jax.random.key(0), STUDENT, teachers)
+    return jax.jit(method.init)(jax.random.key(0), STUDENT, teachers)
 
 
 ALIKE = tuple(teacher(seed, 8) for seed in (1, 2, 3))  # so that one program serves them in any order
@@ -87,9 +89,10 @@ def test_laws_of_a_method(case):
 @pytest.mark.parametrize("name", WEIGHTING)
 def test_weights_of_an_example_sum_to_one(name):
     logits = jnp.stack([t.logits for t in TEACHERS])
-    weights = WEIGHTING[name](STUDENT.logits, logits, LABELS, 4.0)
+    weigh = jax.jit(WEIGHTING[name], static_argnums=3)
+    weights = weigh(STUDENT.logits, logits, LABELS, 4.0)
     chex.assert_trees_all_close(weights.sum(0), jnp.ones(BATCH), rtol=1e-5)
-    alone = WEIGHTING[name](STUDENT.logits, logits[:1], LABELS, 4.0)
+    alone = weigh(STUDENT.logits, logits[:1], LABELS, 4.0)
     chex.assert_trees_all_close(alone, jnp.ones((1, BATCH)), rtol=1e-5)
 
 
@@ -118,9 +121,14 @@ def test_projections_stay_orthonormal_beside_regressors_that_the_students_optimi
     params = init(method).params
     students = optax.sgd(0.1)
     transformation = method.optimizer(students, optax.constant_schedule(0.5), 0.9)
-    gradient = jax.tree.map(jnp.ones_like, params)
-    updates, _ = transformation.update(gradient, transformation.init(params), params)
-    moved = optax.apply_updates(params, updates)
+
+    @jax.jit
+    def step(params):
+        gradient = jax.tree.map(jnp.ones_like, params)
+        updates, _ = transformation.update(gradient, transformation.init(params), params)
+        return optax.apply_updates(params, updates)
+
+    moved = step(params)
     for before, projection in zip(params["alignment"], moved["alignment"], strict=True):
         chex.assert_trees_all_close(projection.T @ projection, jnp.eye(projection.shape[1]), atol=1e-5)
         assert jnp.abs(projection - before).max() > 1e-3
