@@ -21,7 +21,7 @@ class Progress:
             disable=not self._live,
             dynamic_ncols=True,
             leave=False,
-            bar_format="{desc} {percentage:3.0f}% |{bar:12}| {remaining} left, {postfix}",
+            bar_format="{desc} {percentage:3.0f}% |{bar:12}| {remaining} left{postfix}",
         )
 
     def advance(
