@@ -217,3 +217,8 @@ class TestAmtmlkd:
         variables = init(method, TEACHERS[:2])
         stem, *stages = jax.grad(hints)(STUDENT).features
         assert not stem.any() and all(stage.any() for stage in stages)
+
+
+def test_a_coefficient_of_what_is_not_matched_is_a_mistake():
+    with pytest.raises(UserError, match="has nothing to scale: --knowledge=kd does not name angle"):
+        methods.create("distill", knowledge=("kd",), lambda_angle=3.0)
