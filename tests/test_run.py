@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import random
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def test_a_folder_holds_configuration_session_records_and_summary(workdir):
         "kind": jax.devices()[0].device_kind,
         "count": jax.device_count(),
     }
-    assert "pytest" in session["command"]
+    assert session["command"] == shlex.join(sys.orig_argv)
 
 
 def test_the_same_configuration_reopens_the_folder_and_another_is_refused(workdir):

@@ -127,7 +127,7 @@ def test_sigterm_saves_says_so_and_exits(command_line, finished):
 
 def test_eight_devices_compute_what_one_computes(command_line):
     # 608 kept images are nine steps of 64, and the tenth comes in the second epoch.
-    flags = (*BOMD[:2], "--teacher-epochs=2", "--batch-size=64", "--epochs=2", "--every=2")
+    flags = ("--teachers=resnet8", "--teacher-epochs=2", "--student=resnet8", "--epochs=2", "--every=2")
     students = []
     for devices in (1, 8):
         result = command_line.run("bomd", *flags, f"--workdir=devices{devices}", devices=devices)
