@@ -142,7 +142,8 @@ def _weights(results: Sequence[Result]) -> Figure | None:
         axes = figure.add_subplot(grid[place // 2, place % 2])
         (first, *_) = (result for result in results if result.method == method)
         assert first.summary is not None
-        teachers = [rated["name"] for rated in first.summary["teachers"]]
+        rated = [teacher["name"] for teacher in first.summary["teachers"]]
+        teachers = [panel.teacher_label(teacher, k) for k, teacher in enumerate(rated)]
         epochs, values = _over_seeds(results, method, name)
         labels = []
         for teacher in range(values.shape[-1]):

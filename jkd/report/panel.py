@@ -114,3 +114,9 @@ def spread_apart(positions: Sequence[float], gap: float) -> np.ndarray:
             blocks[-1] += last
     pooled = np.repeat([np.mean(block) for block in blocks], [len(block) for block in blocks])
     return pooled.clip(0, 1 - offsets[-1]) + offsets
+
+
+def teacher_label(name: str, position: int) -> str:
+    """A teacher as a picture has room for it: one read from a path by its place in `--teachers`, from 1."""
+    architecture, at, _ = name.partition("@")
+    return f"{architecture} ({position + 1})" if at else name

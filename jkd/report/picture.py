@@ -37,6 +37,7 @@ def draw(
     Raises:
         UserError: There is no epoch to draw yet.
     """
+    teachers = [(panel.teacher_label(name, k), top1) for k, (name, top1) in enumerate(teachers)]
     records = [record for record in records if "test/top1" in record]
     if not records:
         raise UserError("there is nothing to draw: the run has no tested epoch yet")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jkd.errors import UserError
-from jkd.report.panel import spread_apart
+from jkd.report.panel import spread_apart, teacher_label
 from jkd.report.picture import draw
 
 
@@ -73,3 +73,8 @@ def test_labels_stay_in_order_apart_and_inside(positions):
     assert spread[0] >= -1e-9 and spread[-1] <= 1 + 1e-9
     if (np.diff(positions) >= 0.1).all():
         np.testing.assert_allclose(spread, positions, atol=1e-9)
+
+
+def test_a_teacher_read_from_a_path_has_a_label_that_fits():
+    assert teacher_label("vgg13@somewhere/far/away/vgg13-seed0-12345678", 1) == "vgg13 (2)"
+    assert teacher_label("vgg13-seed0", 1) == "vgg13-seed0"
