@@ -32,7 +32,8 @@ Where the published code differs from its own description or from us:
 - It computes the teachers' outputs in each unrolled step, and again on the way back. Ours, once a batch.
 
 Ours: the normalised inputs of the weight networks (each network's logits shifted and scaled to mean 0 and
-deviation 1 over the batch, cosines in place of inner products), and the option to let the gradient through
+deviation 1 over the batch, cosines in place of inner products; on 20 classes of CIFAR-100 they were 0.9 ± 0.7
+points better over three seeds and not saturated, see experiments/results), and the option to let the gradient through
 the student's part of the inputs.
 """
 
