@@ -33,8 +33,8 @@ Where the published code differs from its own description or from us:
 
 Ours: the normalised inputs of the weight networks (each network's logits shifted and scaled to mean 0 and
 deviation 1 over the batch, cosines in place of inner products; on 20 classes of CIFAR-100 they were 0.9 ± 0.7
-points better over three seeds and not saturated, see experiments/results), and the option to let the gradient through
-the student's part of the inputs.
+points better over three seeds and not saturated, see experiments/results), and the option to let the
+gradient through the student's part of the inputs.
 """
 
 from typing import Annotated, NamedTuple
