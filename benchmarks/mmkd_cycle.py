@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 EVERY = 5  # training steps per upper-level update, as published
 
@@ -40,56 +39,23 @@ def arguments() -> argparse.Namespace:
 def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
     """Returns what runs `args.cycles` cycles of jkd's trainer and waits for them."""
     import jax
-    import jax.numpy as jnp
-    import optax
+    from random_images import training
 
-    from jkd import methods, models
-    from jkd.training.calls import Draw, compile_call
-    from jkd.training.devices import Devices
-    from jkd.training.state import initial, optimizer
-    from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
+    from jkd import methods
 
-    devices = Devices.all()
-    args.cycles = args.cycles or (1 if devices.on_cpu else 40)
-    steps = EVERY * args.cycles
-    shape = (args.batch_size, args.image_size, args.image_size, 3)
-    student = models.create(args.student, args.classes, args.dtype)
-    teachers = tuple(models.create(name, args.classes, args.dtype) for name in args.teachers.split(","))
-    keys = jax.random.split(jax.random.key(0), len(teachers))
-    variables = tuple(
-        jax.jit(teacher.init)(key, jnp.zeros(shape)) for teacher, key in zip(teachers, keys, strict=True)
+    device = jax.devices()[0]
+    args.cycles = args.cycles or (1 if device.platform == "cpu" else 40)
+    run = training(
+        methods.create("mmkd", regressor=args.regressor, every=EVERY),
+        args.student,
+        args.teachers.split(","),
+        steps=EVERY * args.cycles,
+        classes=args.classes,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
+        dtype=args.dtype,
     )
-    method = methods.create("mmkd", regressor=args.regressor, every=EVERY)
-    lower = optimizer(method, optax.constant_schedule(0.05), momentum=0.9, nesterov=True, weight_decay=5e-4)
-    augmentation = Augmentation(crop_padding=4, flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    endless = 2**30  # the last step of an epoch has an update of its own
-    task = Task(method, student, teachers, lower, augmentation, endless, endless, devices)
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    signatures = jax.eval_shape(partial(teacher_outputs, teachers), variables, images)
-    state = initial(jax.random.key(1), jax.random.key(2), method, student, signatures, lower, images)
-    state = devices.replicate(with_totals(task, state, variables, shape))
-    variables = devices.replicate(variables)
-    count = 10 * args.batch_size
-    data = devices.replicate(
-        Images(
-            jax.random.randint(jax.random.key(2), (count, *shape[1:]), 0, 256, jnp.int32).astype(jnp.uint8),
-            jax.random.randint(jax.random.key(3), (count,), 0, args.classes),
-        )
-    )
-    steps_per_call = 1 if devices.on_cpu else steps
-    call = compile_call(task, steps_per_call)
-    train = jax.random.randint(jax.random.key(4), (steps_per_call, args.batch_size), 0, count)
-    draw = Draw(train, jnp.zeros((steps_per_call, 0), jnp.int32))
-    done = 0
-
-    def run() -> None:
-        nonlocal state, done
-        for _ in range(steps // steps_per_call):
-            state, _ = call.run(state, variables, data, draw, done, steps_per_call)
-            done += steps_per_call
-        jax.block_until_ready(state)
-
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}", flush=True)
+    print(f"jax {jax.__version__} on {device.device_kind}", flush=True)
     return run
 
 

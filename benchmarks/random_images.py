@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,8 @@ from jkd import models
 from jkd.methods import Method
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
-from jkd.training.state import initial, optimizer, signature
-from jkd.training.step import Augmentation, Images, Task, with_totals
+from jkd.training.state import initial, optimizer
+from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
 
 _NEVER = 2**30  # epochs end after so many steps, and an upper level put off by so many steps never comes
 
@@ -46,7 +47,7 @@ def training(
     augmentation = Augmentation(crop_padding=4, flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     task = Task(method, network, networks, lower, augmentation, _NEVER, _NEVER, devices)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    signatures = tuple(signature(t, v, images) for t, v in zip(networks, variables, strict=True))
+    signatures = jax.eval_shape(partial(teacher_outputs, networks), variables, images)
     key = jax.random.key(0, impl="rbg")
     state = initial(key, jax.random.key(0), method, network, signatures, lower, images)
     state = devices.replicate(with_totals(task, state, variables, shape))

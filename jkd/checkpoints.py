@@ -55,7 +55,7 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, Py
     try:
         restored = manager.restore(step, args=ocp.args.Composite(**arguments))
     except (ValueError, OSError) as error:
-        raise UserError(f"{folder} is damaged ({str(error).splitlines()[0]})") from error
+        raise _damaged(folder, error) from error
     return {name: restored[name] if name in items else item for name, item in abstract.items()}
 
 
@@ -82,7 +82,15 @@ def _saved_entries(folder: Path) -> dict[str, str]:
     try:
         return _entries(ocp.StandardCheckpointHandler().metadata(folder).tree)
     except (ValueError, OSError) as error:
-        raise UserError(f"{folder} is damaged ({str(error).splitlines()[0]})") from error
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    step = next(path for path in (folder, *folder.parents) if path.name.isdigit())
+    return UserError(
+        f"{folder} is damaged ({str(error).splitlines()[0]}): restore it, or remove {step} to go on from "
+        "what was saved before it"
+    )
 
 
 def _entries(tree: PyTree) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""What produced a run: command, machine, versions, commit."""
+"""What produced a run: command, machine, versions, commit, and the contents of what it read."""
 
+import hashlib
 import importlib.metadata
 import platform
 import shlex
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import PyTree
 
 from jkd import __version__
 
@@ -28,6 +31,16 @@ def session() -> dict[str, Any]:
         "commit": _commit(),
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
     }
+
+
+def fingerprint(arrays: PyTree) -> str:
+    """Returns twelve hexadecimal digits that stand for the contents of a pytree of arrays."""
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        array = np.ascontiguousarray(leaf)
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        hashed.update(array.data)
+    return hashed.hexdigest()[:12]
 
 
 def _commit() -> str | None:

@@ -129,7 +129,7 @@ class Run:
                 for lines in ("sessions.jsonl", "metrics.jsonl"):
                     files.drop_torn_line(folder / lines)
                 if (folder / "config.json").exists():
-                    _check_same(folder, files.read_json(folder / "config.json"), here)
+                    check_same(folder, files.read_json(folder / "config.json"), here)
                 else:
                     files.write_json(folder / "config.json", here)
                 files.append_line(folder / "sessions.jsonl", session())
@@ -245,7 +245,8 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def _check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raises UserError if a run's folder belongs to another configuration; the differences are listed."""
     different = differences(_flat(there), _flat(here))
     if different:
         raise UserError(

@@ -1,11 +1,13 @@
 """A data set in memory, and the checks that every source of images shares."""
 
 import dataclasses
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jkd.errors import UserError
+from jkd.provenance import fingerprint
 
 Channels = tuple[float, float, float]
 
@@ -52,6 +54,11 @@ class Dataset:
     std: Channels
     flip: bool
     padding: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that stand for the images and labels."""
+        return fingerprint((self.train_images, self.train_labels, self.test_images, self.test_labels))
 
 
 def assemble(

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake, 128 + 
 saved).
 """
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -75,6 +76,16 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
         call()
     except UserError as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"{prog}: {error.strerror}{where}: what was saved before is whole; make room, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except Interrupted as stopped:
         print(stopped, flush=True)

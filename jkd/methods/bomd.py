@@ -27,16 +27,14 @@ import optax
 from jaxtyping import Array
 
 from jkd import stiefel
-from jkd.bilevel import ESTIMATORS, Estimator
 from jkd.errors import UserError
 from jkd.flags import Flag
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.parts import kd_distances
 from jkd.methods.projections import alignment_distances, init_projections
 from jkd.methods.scratch import cross_entropy
+from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
 from jkd.models import Outputs
-
-_UPPER = "The method's upper level"
 
 
 def bomd(
@@ -53,21 +51,15 @@ def bomd(
     standardise_teachers: Annotated[
         bool, Flag("standardise each teacher channel over the batch before its projection")
     ] = False,
-    bilevel: Annotated[bool, Flag("learn the teacher weights; off: uniform weights", group=_UPPER)] = True,
-    inner_steps: Annotated[int, Flag("unrolled student steps n", at_least=1, group=_UPPER)] = 1,
-    every: Annotated[int, Flag("one upper-level update every so many steps", at_least=1, group=_UPPER)] = 5,
-    upper_learning_rate: Annotated[
-        float, Flag("Adam's rate for the upper-level variables", above=0, group=_UPPER)
-    ] = 0.02,
+    bilevel: Annotated[bool, Flag("learn the teacher weights; off: uniform weights", group=UPPER)] = True,
+    inner_steps: Annotated[int, Flag("unrolled student steps n", at_least=1, group=UPPER)] = 1,
+    every: Every = 5,
+    upper_learning_rate: LearningRate = 0.02,
     learn_scales: Annotated[
-        bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=_UPPER)
+        bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=UPPER)
     ] = False,
-    estimator: Annotated[
-        Estimator, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
-    ] = "unrolled",
-    rematerialise: Annotated[
-        bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)
-    ] = False,
+    estimator: Estimator = "unrolled",
+    rematerialise: Rematerialise = False,
 ) -> Method:
     """CE + α Σ_k a_k KD_k + β Σ_k b_k align_k with a, b learned through unrolled student steps."""
     if learn_scales and not bilevel:

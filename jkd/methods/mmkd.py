@@ -45,7 +45,6 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from jkd.bilevel import ESTIMATORS, Estimator
 from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
@@ -53,12 +52,11 @@ from jkd.methods.mmkd_buffer import hard_buffer
 from jkd.methods.parts import kd_distances
 from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
+from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
 from jkd.models import Outputs
 from jkd.models.layers import TORCH_LINEAR, uniform_bias
 
 INPUT_FORMS = ("raw", "normalised")
-
-_UPPER = "MMKD: upper level"
 
 
 class WeightNetwork(nn.Module):
@@ -126,28 +124,22 @@ def mmkd(
     stop_student_inputs: Annotated[
         bool, Flag("no gradient through the student's outputs where the weight networks see them")
     ] = True,
-    buffer_size: Annotated[int, Flag("images in the hard buffer", at_least=1, group=_UPPER)] = 256,
-    every: Annotated[int, Flag("one upper-level update every so many steps", at_least=1, group=_UPPER)] = 5,
+    buffer_size: Annotated[int, Flag("images in the hard buffer", at_least=1, group=UPPER)] = 256,
+    every: Every = 5,
     matching_steps: Annotated[
         int,
         Flag(
             "unrolled steps on the α and β terms, before the one on the cross-entropy",
             at_least=1,
-            group=_UPPER,
+            group=UPPER,
         ),
     ] = 2,
-    upper_learning_rate: Annotated[
-        float, Flag("Adam's rate for the weight networks", above=0, group=_UPPER)
-    ] = 1e-3,
+    upper_learning_rate: LearningRate = 1e-3,
     upper_weight_decay: Annotated[
-        float, Flag("weight decay of the weight networks, added to the gradient", at_least=0, group=_UPPER)
+        float, Flag("weight decay of the weight networks, added to the gradient", at_least=0, group=UPPER)
     ] = 1e-4,
-    estimator: Annotated[
-        Estimator, Flag("how the hypergradient is computed", choices=tuple(ESTIMATORS), group=_UPPER)
-    ] = "unrolled",
-    rematerialise: Annotated[
-        bool, Flag("recompute inner steps in the backward sweep: less memory, more time", group=_UPPER)
-    ] = False,
+    estimator: Estimator = "unrolled",
+    rematerialise: Rematerialise = False,
 ) -> Method:
     """CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k, w and u learned through unrolled steps on hard examples."""
 

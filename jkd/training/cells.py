@@ -14,10 +14,11 @@ from jkd.flags import settings
 from jkd.methods import METHODS
 from jkd.report.results import Result
 from jkd.run import InUse
+from jkd.training import teachers as teaching
 from jkd.training.config import digest
 from jkd.training.experiment import Faculty, cache_programs, distil_on, validate
 from jkd.training.loop import Diverged
-from jkd.training.plan import Experiment
+from jkd.training.plan import Experiment, identity_of
 
 _WAIT = 5.0  # seconds between looks at what another process is working on
 _DIVERGED = "diverged.json"
@@ -83,6 +84,27 @@ def _taught(experiment: Experiment) -> bool:
     return methods.create(experiment.method, **experiment.hyperparameters).needs_teachers
 
 
+def _check_folders(base: Experiment, cells: Sequence[Cell], dataset: Dataset) -> None:
+    for cell in cells:
+        if not (cell.workdir / "config.json").exists():
+            continue
+        experiment = cell.experiment(base)
+        entries = (
+            teaching.entries(base.teachers.teachers, base.teachers.teacher_seed)
+            if _taught(experiment)
+            else []
+        )
+        here = files.plain(identity_of(experiment, dataset, entries, {}))
+        there = run_folder.read(cell.workdir).config
+        # The weights of teachers are not known before these are trained.
+        run_folder.check_same(cell.workdir, _but_weights(there), _but_weights(here))
+
+
+def _but_weights(identity: dict[str, Any]) -> dict[str, Any]:
+    teachers = [{k: v for k, v in t.items() if k != "weights"} for t in identity.get("teachers", [])]
+    return identity | {"teachers": teachers}
+
+
 class Bench:
     """Where cells are run: the images and the teachers that they share."""
 
@@ -91,10 +113,15 @@ class Bench:
 
     @classmethod
     def ready(cls, base: Experiment, cells: Sequence[Cell]) -> "Bench":
-        """Loads the images, and trains the teachers that are missing or waits for who is training them."""
+        """Loads the images, and trains the teachers that are missing or waits for who is training them.
+
+        Raises:
+            UserError: A cell's folder belongs to another configuration; found before anything is trained.
+        """
         cache_programs(base.execution)
         spec = base.data
         dataset = data.load(spec.dataset, spec.data_dir, spec.image_size, base.execution.cache_dir)
+        _check_folders(base, cells, dataset)
         if not any(_taught(cell.experiment(base)) for cell in cells):
             return cls(base, dataset, Faculty(base, dataset, {}))
         found: list[Faculty] = []

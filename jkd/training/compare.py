@@ -178,12 +178,14 @@ def _facts(
     session = provenance.session()
     recipe = base.recipe
     epochs = run_folder.read(cells[0].workdir).config["recipe"]["epochs"]
+    # Those that were read from a path may have been trained in another way.
+    here = not all("@" in teacher for teacher in base.teachers.teachers)
+    trained = f" ({base.teachers.teacher_epochs or epochs} epochs where trained here)" if here else ""
     facts = {
         "Data": f"{base.data.dataset}: {len(dataset.train_images):,} training images; accuracies are on its "
         f"test split, {len(dataset.test_images):,} images of {dataset.num_classes} classes",
         "Student": base.student.student,
-        "Teachers": ", ".join(base.teachers.teachers)
-        + f" ({base.teachers.teacher_epochs or epochs} epochs where trained here)",
+        "Teachers": ", ".join(base.teachers.teachers) + trained,
         "Training": f"{epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
         "Seeds": ", ".join(map(str, settings.seeds)),
     }

@@ -11,8 +11,8 @@ from jkd import data, methods
 from jkd.data import Dataset
 from jkd.errors import UserError
 from jkd.methods import Method
+from jkd.provenance import fingerprint
 from jkd.training import config as settings
-from jkd.training import teachers as teaching
 from jkd.training.step import Augmentation
 from jkd.training.teachers import Entry, Teacher
 
@@ -52,11 +52,11 @@ def identity_of(
 ) -> dict[str, Any]:
     """Returns everything that decides what is computed: the configuration that a run's folder belongs to."""
     method = methods.create(experiment.method, **experiment.hyperparameters)
-    arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+    trained = experiment.teachers.teacher_epochs or epochs(experiment)
     listed = [
-        {"name": e.name, "weights": teaching.fingerprint(given[e].variables)}
-        if e in given
-        else {"name": e.name, "epochs": experiment.teachers.teacher_epochs or epochs(experiment)}
+        {"name": e.name}
+        | ({"epochs": trained} if e.path is None else {})
+        | ({"weights": fingerprint(given[e].variables)} if e in given else {})
         for e in entries
     ]
     return {
@@ -68,7 +68,7 @@ def identity_of(
         "dataset": {
             # Not where it lies: the same images elsewhere are the same data set.
             "name": Path(dataset.name).name,
-            "fingerprint": teaching.fingerprint(arrays),
+            "fingerprint": dataset.fingerprint,
             "num_classes": dataset.num_classes,
             "image_size": list(dataset.train_images.shape[1:3]),
             "held_out": held_out(experiment, method),

@@ -1,6 +1,5 @@
 """Teachers: named on the command line, read from a folder or file, and rated before they teach."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from jkd import run as run_folder
 from jkd.data import Dataset
 from jkd.errors import UserError
 from jkd.interop import torch as interop
+from jkd.provenance import fingerprint
 from jkd.run import Run
 from jkd.training.devices import Devices
 from jkd.training.evaluate import Predictor, accuracy_metrics, network_logits, vote
@@ -119,16 +119,6 @@ def _from_run(entry: Entry, folder: Path, num_classes: int) -> Teacher:
 
 def _other_classes(entry: Entry, theirs: int, ours: int) -> UserError:
     return UserError(f"--teachers={entry.name} knows {theirs} classes, the data set has {ours}")
-
-
-def fingerprint(arrays: PyTree) -> str:
-    """Returns twelve hexadecimal digits that stand for the contents of a pytree of arrays."""
-    hashed = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-        array = np.ascontiguousarray(leaf)
-        hashed.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        hashed.update(array.data)
-    return hashed.hexdigest()[:12]
 
 
 def table(rated: list[dict[str, Any]], ensemble: dict[str, Any]) -> str:

@@ -123,6 +123,15 @@ def test_tuning_looks_at_training_images_alone(command_line, whole):
     assert "tuning.json" in (whole[0] / "table.md").read_text()
 
 
+def test_other_settings_in_the_same_folder_are_refused_before_teachers_are_trained(command_line, whole):
+    flags = (*FLAGS, "--workdir=whole_comparison", "--teacher-dir=other_teachers", "--learning-rate=0.01")
+    result = command_line.run("compare", *flags)
+    assert result.returncode == 2
+    assert "whole_comparison/scratch-seed0 belongs to another configuration" in result.stderr
+    assert "learning_rate: None there, 0.01 here" in result.stderr
+    assert not (command_line.folder / "other_teachers").exists()
+
+
 MISTAKES = {
     "unknown method": (["--methods=aver,bond"], "bond", "did you mean 'bomd'"),
     "unknown flag of a method": (["--methods=aver,bomd", "--bomd.betta=2"], "did you mean '--bomd.beta'"),
