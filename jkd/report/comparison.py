@@ -12,6 +12,7 @@ from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, st
 from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference
 
 _LINE = 0.13  # inches that a line of text takes
+_DASHES = {"-": "—", "--": "- -", ":": "· ·", "-.": "- ·"}
 _ALIKE = 1e-4  # weights that never differ by more are equal, and there is nothing to see
 
 
@@ -69,7 +70,10 @@ def _accuracy(results: Sequence[Result]) -> Figure | None:
     for index, method in enumerate(methods):
         epochs, values = _over_seeds(results, method, "test/top1")
         end = _line(axes, epochs, values, index)
-        labels.append((end, f"{method} {end:.1%}", style(index)["color"]))
+        look = style(index)
+        # Where there are more methods than colours, the label shows the dashes too.
+        dashes = f"{_DASHES[look['linestyle']]} " if len(methods) > len(panel.COLOURS) else ""
+        labels.append((end, f"{dashes}{method} {end:.1%}", look["color"]))
         # The first epochs would press the rest into a thin stripe.
         lowest.append(np.quantile(values.mean(0), 0.15))
         highest.append(values.max())
