@@ -16,7 +16,9 @@ Ours, because the abstract does not say:
 - Upper level: the mean cross-entropy of the student after n unrolled lower-level steps, on a batch held out
   from the training images. All n steps use the present training batch, so that teacher outputs are computed
   once.
-- Every default below; the optimizer's recipe is the field's (shared by MMKD, CA-MKD and DE-MKD).
+- Every default below. β was chosen among 1, 10, 30 and 100 on a tenth of the training images of 20 classes of
+  CIFAR-100 (58.6, 60.1, 62.2 and 64.3 % with ResNet-8, 10 epochs, one seed). The optimizer's recipe is the
+  field's (shared by MMKD, CA-MKD and DE-MKD).
 """
 
 from typing import Annotated
@@ -42,8 +44,8 @@ def bomd(
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
     beta: Annotated[
-        float, Flag("coefficient β of the weighted feature alignment", at_least=0, tune=(0.3, 1.0, 3.0))
-    ] = 1.0,
+        float, Flag("coefficient β of the weighted feature alignment", at_least=0, tune=(30.0, 100.0, 300.0))
+    ] = 100.0,
     alignment: Annotated[bool, Flag("align features; off: KD alone, no projections")] = True,
     orthogonal: Annotated[
         bool, Flag("keep projections on the Stiefel manifold; off: plain linear maps")
