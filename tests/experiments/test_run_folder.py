@@ -76,7 +76,7 @@ def test_a_finished_run_is_not_repeated(command_line, finished):
 def test_a_folder_of_another_configuration_is_refused(command_line, finished):
     result = command_line.run("bomd", *BOMD, "--workdir=whole", "--beta=2")
     assert result.returncode == 2
-    assert "beta: 1.0 there, 2.0 here" in result.stderr
+    assert "beta: 100.0 there, 2.0 here" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert run.read(finished[0]).summary is not None
 
@@ -133,7 +133,8 @@ def test_eight_devices_compute_what_one_computes(command_line):
         result = command_line.run("bomd", *flags, f"--workdir=devices{devices}", devices=devices)
         assert result.returncode == 0, result.stderr
         students.append(student(command_line.folder / f"devices{devices}"))
-    chex.assert_trees_all_close(*students, rtol=0, atol=1e-4)
+    # Running variances are as great as 100, where float32 itself ends at 1e-5.
+    chex.assert_trees_all_close(*students, rtol=1e-4, atol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(command_line):
