@@ -1,7 +1,7 @@
 """What the command lines share: flags from the settings, mistakes in one line, exit statuses.
 
-Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake, 128 + n stopped by signal n (all
-saved).
+Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake or a full disk, 128 + n stopped by
+signal n (all saved).
 """
 
 import errno

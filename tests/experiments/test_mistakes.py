@@ -1,11 +1,14 @@
 """A user's mistakes: one line that names it, exit status 2, no traceback, nothing begun."""
 
+import errno
+import os
+
 import jax
 import numpy as np
 import pytest
 
 from jkd import models
-from jkd.experiments.cli import run_method
+from jkd.experiments.cli import guard, run_method
 from jkd.interop.torch import to_state_dict
 
 MISTAKES = {
@@ -94,3 +97,16 @@ def test_help_shows_each_flag_with_its_default(command_line, name):
     result = command_line.run(name, "--help")
     assert result.returncode == 0
     assert "--epochs" in result.stdout and "(default: 240; digits" in result.stdout
+
+
+def test_a_full_disk_is_told_in_one_line_and_other_failures_are_not_hidden(capsys):
+    def fail(number):
+        raise OSError(number, os.strerror(number), "metrics.jsonl")
+
+    with pytest.raises(SystemExit) as stopped:
+        guard("jkd", lambda: fail(errno.ENOSPC))
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert "No space left on device (metrics.jsonl)" in err and len(err.splitlines()) == 1
+    with pytest.raises(PermissionError):
+        guard("jkd", lambda: fail(errno.EACCES))

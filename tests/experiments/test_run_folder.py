@@ -128,13 +128,13 @@ def test_sigterm_saves_says_so_and_exits(command_line, finished):
 def test_eight_devices_compute_what_one_computes(command_line):
     # 608 kept images are nine steps of 64, and the tenth comes in the second epoch.
     flags = ("--teachers=resnet8", "--teacher-epochs=2", "--student=resnet8", "--epochs=2", "--every=2")
+    flags += ("--beta=1",)  # at 100 running variances grow to 100, where float32 ends near the bound below
     students = []
     for devices in (1, 8):
         result = command_line.run("bomd", *flags, f"--workdir=devices{devices}", devices=devices)
         assert result.returncode == 0, result.stderr
         students.append(student(command_line.folder / f"devices{devices}"))
-    # Running variances are as great as 100, where float32 itself ends at 1e-5.
-    chex.assert_trees_all_close(*students, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(*students, rtol=0, atol=1e-4)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(command_line):
