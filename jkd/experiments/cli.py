@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from jkd.distillation.distil import distil, train_teachers
 from jkd.errors import UserError
 from jkd.flags import Parser, settings
 from jkd.methods import METHODS
-from jkd.training import config
-from jkd.training.experiment import distil, train_teachers
+from jkd.planning import settings as config
+from jkd.planning.plan import Experiment
 from jkd.training.loop import Diverged, Interrupted
-from jkd.training.plan import Experiment
 
 Part = TypeVar("Part")
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from jkd import methods
+from jkd.comparison.compare import Compare, compare
 from jkd.errors import UserError
 from jkd.experiments import recipes
 from jkd.experiments.cli import given, guard, part, title
 from jkd.flags import Parser
 from jkd.methods import METHODS
-from jkd.training import config
-from jkd.training.compare import Compare, compare
-from jkd.training.plan import Experiment
+from jkd.planning import settings as config
+from jkd.planning.plan import Experiment
 
 _PROG = "python -m jkd.experiments.compare"
 

@@ -5,9 +5,10 @@ import dataclasses
 import chex
 import pytest
 
-from jkd.training import config, loop
-from jkd.training.experiment import distil
-from jkd.training.plan import Experiment
+from jkd.distillation.distil import distil
+from jkd.planning import settings as config
+from jkd.planning.plan import Experiment
+from jkd.training import loop
 
 EPOCHS = 2
 

@@ -8,18 +8,18 @@ from typing import Annotated, Any
 
 from jkd import files, methods, provenance
 from jkd import run as run_folder
+from jkd.comparison import cells as running
+from jkd.comparison import tune as tuning
+from jkd.comparison.cells import Bench, Cell
 from jkd.data import Dataset
 from jkd.errors import UserError, nearest
 from jkd.flags import Flag
+from jkd.planning.plan import Experiment
+from jkd.planning.settings import digest
 from jkd.report import comparison as pictures
 from jkd.report import table
 from jkd.report.results import rows
 from jkd.report.table import Published
-from jkd.training import cells as running
-from jkd.training import tune as tuning
-from jkd.training.cells import Bench, Cell
-from jkd.training.config import digest
-from jkd.training.plan import Experiment
 
 _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import chex
 import numpy as np
 
+from jkd.comparison import tune
+from jkd.comparison.tune import Trial
 from jkd.data.dataset import assemble
 from jkd.flags import settings
 from jkd.methods import METHODS
-from jkd.training import tune
-from jkd.training.tune import Trial
 
 
 def make_dataset():

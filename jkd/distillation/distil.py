@@ -12,19 +12,19 @@ import numpy as np
 from jkd import data, files, methods, models
 from jkd.data import Dataset
 from jkd.methods import Method
+from jkd.planning import settings
+from jkd.planning.plan import Experiment, augmentation, epochs, identity_of, slug, split, workdir
 from jkd.report.picture import draw
 from jkd.run import Run
-from jkd.training import config as settings
+from jkd.teachers import stored as teaching
+from jkd.teachers.stored import Entry, Teacher
 from jkd.training import deployed
-from jkd.training import teachers as teaching
 from jkd.training.deployed import Deployed
 from jkd.training.devices import Devices
 from jkd.training.loop import Job, train
-from jkd.training.plan import Experiment, augmentation, epochs, identity_of, slug, split, workdir
 from jkd.training.preparation import prepare
 from jkd.training.state import State, initial, optimizer
 from jkd.training.step import Task, teacher_outputs, with_totals
-from jkd.training.teachers import Entry, Teacher
 
 
 def cache_programs(execution: settings.Execution) -> None:

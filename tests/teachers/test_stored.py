@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jkd.errors import UserError
-from jkd.training.teachers import Entry, load
+from jkd.teachers.stored import Entry, load
 
 
 def test_a_student_that_predicts_with_its_teachers_heads_cannot_teach(tmp_path):

@@ -9,16 +9,16 @@ from typing import Any
 from jkd import data, files, methods
 from jkd import run as run_folder
 from jkd.data import Dataset
+from jkd.distillation.distil import Faculty, cache_programs, distil_on, validate
 from jkd.errors import UserError
 from jkd.flags import settings
 from jkd.methods import METHODS
+from jkd.planning.plan import Experiment, identity_of
+from jkd.planning.settings import digest
 from jkd.report.results import Result
 from jkd.run import InUse
-from jkd.training import teachers as teaching
-from jkd.training.config import digest
-from jkd.training.experiment import Faculty, cache_programs, distil_on, validate
+from jkd.teachers import stored as teaching
 from jkd.training.loop import Diverged
-from jkd.training.plan import Experiment, identity_of
 
 _WAIT = 5.0  # seconds between looks at what another process is working on
 _DIVERGED = "diverged.json"

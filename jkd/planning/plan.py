@@ -11,10 +11,10 @@ from jkd import data, methods
 from jkd.data import Dataset
 from jkd.errors import UserError
 from jkd.methods import Method
+from jkd.planning import settings
 from jkd.provenance import fingerprint
-from jkd.training import config as settings
+from jkd.teachers.stored import Entry, Teacher
 from jkd.training.step import Augmentation
-from jkd.training.teachers import Entry, Teacher
 
 
 @dataclasses.dataclass(frozen=True)

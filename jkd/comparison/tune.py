@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jkd import data
+from jkd.comparison.cells import Bench, Cell
 from jkd.data import Dataset
 from jkd.flags import settings
 from jkd.methods import METHODS
+from jkd.planning.plan import Experiment
 from jkd.report.results import Result
-from jkd.training.cells import Bench, Cell
-from jkd.training.plan import Experiment
 
 # Ours: a tenth of every class to choose on, and a seed that no cell of the comparison is likely to have.
 VALIDATION = 0.1

@@ -1,0 +1,1 @@
+"""Many runs: methods over seeds, tuned on images held out from training."""

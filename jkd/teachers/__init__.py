@@ -1,0 +1,1 @@
+"""Teachers: named, read and rated."""

@@ -1,0 +1,1 @@
+"""What trains: the state, one step, compiled calls, the loop over epochs, devices, evaluation."""
