@@ -1,19 +1,28 @@
-"""Command-line flags from annotations: one place for a setting's name, type, default, range and meaning.
+"""Settings from annotations: one place for a setting's name, type, default, range and meaning.
 
 A setting is a keyword argument of a method, or a field of a configuration dataclass, annotated
-`Annotated[type, Flag("one line of meaning")]`.
+`Annotated[type, Flag("one line of meaning")]`; `Annotated[type, "one line of meaning"]` where there is no
+range, a plain type, or nothing where the default tells the type. Command lines have a flag for each, and
+Python's keyword arguments go through the same checks.
 """
 
-import argparse
 import dataclasses
 import inspect
 import math
+import os
 import types
 import typing
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
 
 from jkd.errors import UserError, nearest
+
+
+def flag_name(name: str) -> str:
+    """Returns the flag of a setting: `--batch-size` for `batch_size`."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Flag:
         if self.choices and value not in self.choices:
             there = ", ".join(self.choices)
             raise UserError(
-                f"{_flag(name)}={value}: it must be one of {there}{nearest(str(value), self.choices)}"
+                f"{flag_name(name)}={value}: it must be one of {there}{nearest(str(value), self.choices)}"
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
@@ -51,7 +60,7 @@ class Flag:
             (self.at_most is not None and not value <= self.at_most, f"at most {self.at_most}"),
         ):
             if broken:
-                raise UserError(f"{_flag(name)}={value}: it must be {words}")
+                raise UserError(f"{flag_name(name)}={value}: it must be {words}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,129 +68,129 @@ class Setting:
     """One annotated setting: its name, type, default and Flag."""
 
     name: str
-    type: Any
+    kind: "_Kind"
     default: Any
     flag: Flag
 
+    @property
+    def type(self) -> Any:
+        """bool, int, float, str, or a tuple of one of these: what a command line can give."""
+        return self.kind.type
+
+    def value(self, given: Any) -> Any:
+        """Returns what Python code gave as the command line would have: 3 for a float is 3.0, a list a tuple.
+
+        Raises:
+            UserError: it is of another type, out of range or no choice.
+        """
+        if given is None and (self.kind.optional or self.default is None):
+            return None
+        value = _converted(self.kind, given)
+        if value is _Wrong:
+            raise UserError(f"{flag_name(self.name)}={given!r}: it must be {self.kind.words}")
+        self.flag.check(self.name, value)
+        return value
+
 
 def settings(owner: Callable[..., Any]) -> list[Setting]:
-    """Returns the annotated settings of a function's keyword arguments or of a dataclass, in order."""
+    """Returns the settings of a function's keyword arguments or of a dataclass, in order.
+
+    Raises:
+        UserError: one has neither default nor annotation, or a type that no flag can have.
+    """
     hints = typing.get_type_hints(owner, include_extras=True)
     found = []
     for name, parameter in inspect.signature(owner).parameters.items():
-        kind, *extras = typing.get_args(hints[name])
-        (flag,) = (extra for extra in extras if isinstance(extra, Flag))
-        found.append(Setting(name, kind, parameter.default, flag))
+        where = f"{getattr(owner, '__name__', owner)}: the setting '{name}'"
+        default = parameter.default
+        if default is inspect.Parameter.empty:
+            raise UserError(f"{where} has no default; give it one")
+        hint, extras = hints.get(name, _type_of(default)), ()
+        if typing.get_origin(hint) is Annotated:
+            hint, *extras = typing.get_args(hint)
+        flags = [e if isinstance(e, Flag) else Flag(e) for e in extras if isinstance(e, Flag | str)]
+        flag = flags[0] if flags else Flag("")
+        if typing.get_origin(hint) is Literal and not flag.choices:
+            flag = dataclasses.replace(flag, choices=typing.get_args(hint))
+        kind = _kind(hint)
+        if kind.type is None:
+            raise UserError(f"{where} is a {hint}; it can be {kind.words}")
+        found.append(Setting(name, kind, default, flag))
     return found
 
 
-def check(owner: Callable[..., Any], values: dict[str, Any]) -> None:
-    """Checks `values` against the ranges and choices of the settings of `owner`.
+def resolve(owner: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns every setting of `owner` by name: the value given, as the command line would have it, or the
+    default.
 
     Raises:
-        UserError: for an unknown name, a value out of range or one that is no choice.
+        UserError: for an unknown name, a value of another type, out of range or one that is no choice.
     """
     known = {setting.name: setting for setting in settings(owner)}
-    for name, value in values.items():
+    for name in given:
         if name not in known:
             raise UserError(f"unknown setting '{name}'{nearest(name, known)}")
-        known[name].flag.check(name, value)
+    return {name: s.value(given[name]) if name in given else s.default for name, s in known.items()}
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that tells a mistake in one line, with the nearest flag that exists."""
-
-    def __init__(self, prog: str, description: str):
-        super().__init__(
-            prog=prog, description=description, allow_abbrev=False, formatter_class=_Help, add_help=False
-        )
-        self.add_argument_group("help").add_argument("--help", "-h", action="help", help="show this and exit")
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UserError instead of printing the usage."""
-        raise UserError(message.removeprefix("argument "))
-
-    def add_settings(
-        self, title: str, owner: Callable[..., Any], *, without: tuple[str, ...] = (), prefix: str = ""
-    ) -> None:
-        """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names.
-
-        Args:
-            title: The heading.
-            owner: Whose settings.
-            without: Names of settings that get no flag.
-            prefix: Gives flags --PREFIX.NAME, of which `parse` returns those that were set.
-        """
-        groups: dict[str, argparse._ArgumentGroup] = {}
-        for setting in settings(owner):
-            if setting.name in without:
-                continue
-            heading = setting.flag.group or title
-            if prefix and setting.flag.group:
-                heading = f"{title}: {setting.flag.group}"
-            if heading not in groups:
-                groups[heading] = self.add_argument_group(heading)
-            _add(groups[heading], setting, f"{prefix}." if prefix else "")
-
-    def parse(self, arguments: list[str]) -> dict[str, Any]:
-        """Returns {name: value} of all flags.
-
-        Raises:
-            UserError: for an unknown flag (with the nearest name) or a value of the wrong type.
-        """
-        values, unknown = self.parse_known_args(arguments)
-        if unknown:
-            flag = unknown[0].split("=")[0]
-            options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
-            raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help lists them")
-        return vars(values)
+_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
 
 
-class _Help(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34, width=110)
-
-    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        return f"usage: {self._prog} [--flag=value ...]\n\n"
+class _Wrong:
+    """Stands for a value that is not of the type asked for."""
 
 
-def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> None:
-    kind, flag = setting.type, setting.flag
-    if isinstance(kind, types.UnionType):
-        (kind,) = (option for option in typing.get_args(kind) if option is not types.NoneType)
-    shown = flag.default if setting.default is None else _show(setting.default)
-    name = _flag(prefix + setting.name)
-    default = argparse.SUPPRESS if prefix else setting.default
-    common: dict[str, Any] = {"default": default, "dest": prefix + setting.name}
-    meaning = f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
-    help_text = f"{meaning} (default: {shown})".replace("%", "%%")
-    if kind is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
-    elif typing.get_origin(kind) is tuple:
-        element = typing.get_args(kind)[0]
-        metavar = {int: "N,N,...", str: "A,B,..."}[element]
-        group.add_argument(name, type=_list_of(element), metavar=metavar, help=help_text, **common)
-    else:
-        kind = str if flag.choices else kind
-        metavar = {int: "N", float: "X", str: "TEXT"}[kind]
-        group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
+class _Kind(NamedTuple):
+    """What an annotation allows: what a command line can give, None, and objects that only Python can."""
+
+    type: Any
+    optional: bool = False
+    objects: tuple[type, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What a value must be, in an error."""
+        if typing.get_origin(self.type) is tuple:
+            found = f"a list, each {_WORDS[typing.get_args(self.type)[0]]}"
+        else:
+            found = _WORDS.get(self.type) or f"{', '.join(_WORDS.values())}, or a list of these"
+        return " or ".join([found, *(f"a {known.__name__}" for known in self.objects)])
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _kind(hint: Any) -> _Kind:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return _Kind(str)
+    if origin in (types.UnionType, typing.Union):
+        options = [_kind(option) for option in arguments]
+        given = [option.type for option in options if option.type is not None]
+        objects = tuple(known for option in options for known in option.objects)
+        return _Kind(given[0] if given else None, types.NoneType in arguments, objects)
+    if origin is tuple:
+        element = _kind(arguments[0])
+        return _Kind(tuple[element.type, ...] if element.type in (int, float, str) else None, False, element.objects)
+    if hint in _WORDS:
+        return _Kind(hint)
+    return _Kind(None, objects=(hint,) if isinstance(hint, type) and hint is not types.NoneType else ())
 
 
-def _list_of(element: type) -> Callable[[str], tuple[Any, ...]]:
-    def parse(text: str) -> tuple[Any, ...]:
-        return tuple(element(part.strip()) for part in text.split(",") if part.strip())
-
-    parse.__name__ = f"list of {element.__name__}"  # as argparse names it in a mistake
-    return parse
+def _type_of(default: Any) -> Any:
+    """Returns the type that a setting without an annotation has."""
+    return tuple[type(default[0]), ...] if isinstance(default, tuple) and default else type(default)
 
 
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+def _converted(kind: _Kind, given: Any) -> Any:
+    if typing.get_origin(kind.type) is tuple:
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            return _Wrong
+        element = kind._replace(type=typing.get_args(kind.type)[0])
+        values = tuple(_converted(element, one) for one in given)
+        return _Wrong if _Wrong in values else values
+    if isinstance(given, np.generic):
+        given = given.item()
+    if kind.type is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if kind.type is str and isinstance(given, os.PathLike):
+        return str(given)
+    wrong_bool = isinstance(given, bool) and kind.type is not bool
+    return given if isinstance(given, (kind.type, *kind.objects)) and not wrong_bool else _Wrong

@@ -1,11 +1,14 @@
 """What produced a run: command, machine, versions, commit, and the contents of what it read."""
 
+import functools
 import hashlib
 import importlib.metadata
+import inspect
 import platform
 import shlex
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from jaxtyping import PyTree
 
 from jkd import __version__
 
+_JKD = Path(__file__).resolve().parent
+_STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -29,6 +34,7 @@ def session() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"jkd": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "commit": _commit(),
+        "code": jkd_code(),
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
     }
 
@@ -41,6 +47,76 @@ def fingerprint(arrays: PyTree) -> str:
         hashed.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
         hashed.update(array.data)
     return hashed.hexdigest()[:12]
+
+
+@functools.cache
+def jkd_code() -> str:
+    """Returns eight hexadecimal digits that stand for jkd's source, but for what only reads runs or prints."""
+    sources = sorted(_JKD.rglob("*.py"))
+    decides = [path for path in sources if path.relative_to(_JKD).parts[0] not in ("report", "experiments")]
+    return _digest({str(path.relative_to(_JKD)): path.read_bytes() for path in decides})
+
+
+def own_code(*things: Any) -> str | None:
+    """Returns eight hexadecimal digits that stand for the source of what is not jkd's, wherever it lies.
+
+    That is the module that defines a function or class, and what it imports from its own folder or package;
+    of what was typed into a notebook, the function or class itself.
+
+    Args:
+        things: Functions, classes or objects of these.
+
+    Returns:
+        The digits, or None where all is jkd's own.
+    """
+    sources: dict[str, bytes] = {}
+    for thing in things:
+        while isinstance(thing, functools.partial):
+            thing = thing.func
+        defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+        module = sys.modules.get(defined.__module__)
+        path = _source_file(module)
+        if path is None:
+            name = getattr(defined, "__qualname__", repr(defined))
+            try:
+                sources[name] = inspect.getsource(defined).encode()
+            except (OSError, TypeError):  # typed at a prompt that keeps nothing
+                code = getattr(defined, "__code__", None)
+                sources[name] = repr((code.co_code, code.co_consts) if code else name).encode()
+        elif not path.is_relative_to(_JKD):
+            _collect(module, path.parent, sources)
+    return _digest(sources) if sources else None
+
+
+def _collect(module: Any, root: Path, sources: dict[str, bytes]) -> None:
+    """Adds the source of a module, and of those under `root` that it has names from."""
+    path = _source_file(module)
+    if path is None or not _is_own(path, root) or (content := path.read_bytes()) in sources.values():
+        return
+    # By its number, not its name: a copy under another path is the same code.
+    sources[str(len(sources))] = content
+    for value in list(vars(module).values()):
+        other = value if inspect.ismodule(value) else sys.modules.get(getattr(value, "__module__", None) or "")
+        if other is not None:
+            _collect(other, root, sources)
+
+
+def _is_own(path: Path, root: Path) -> bool:
+    installed = path.is_relative_to(root) and {"site-packages", "dist-packages"} & {*path.relative_to(root).parts}
+    return path.is_relative_to(root) and not installed and not any(map(path.is_relative_to, (_JKD, _STDLIB)))
+
+
+def _source_file(module: Any) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file and Path(file).is_file() else None
+
+
+def _digest(contents: dict[str, bytes]) -> str:
+    hashed = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        hashed.update(f"{name} {len(content)} ".encode())
+        hashed.update(content)
+    return hashed.hexdigest()[:8]
 
 
 def _commit() -> str | None:

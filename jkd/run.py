@@ -48,6 +48,8 @@ class Contents(NamedTuple):
     config: dict[str, Any]
     records: list[Record]
     summary: dict[str, Any] | None
+    folder: Path
+    sessions: list[dict[str, Any]]  # one for each start, as `jkd.provenance.session` describes it
 
 
 def read(workdir: str | os.PathLike[str]) -> Contents:
@@ -64,6 +66,8 @@ def read(workdir: str | os.PathLike[str]) -> Contents:
         files.read_json(folder / "config.json"),
         files.read_lines(folder / "metrics.jsonl"),
         files.read_json(summary) if summary.exists() else None,
+        folder,
+        files.read_lines(folder / "sessions.jsonl"),
     )
 
 

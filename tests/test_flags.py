@@ -5,7 +5,8 @@ from typing import Annotated
 import pytest
 
 from jkd.errors import UserError
-from jkd.flags import Flag, Parser, check
+from jkd.experiments.parser import Parser
+from jkd.flags import Flag, resolve
 
 
 def owner(
@@ -68,4 +69,4 @@ def test_what_cannot_be_parsed_is_a_users_mistake(arguments, words):
 )
 def test_what_is_out_of_range_is_a_users_mistake(values, words):
     with pytest.raises(UserError, match=words):
-        check(owner, values)
+        resolve(owner, values)

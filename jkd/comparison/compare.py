@@ -4,21 +4,19 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from jkd import files, methods, provenance
-from jkd import run as run_folder
 from jkd.comparison import cells as running
 from jkd.comparison import tune as tuning
-from jkd.comparison.cells import Bench, Cell
-from jkd.data import Dataset
+from jkd.comparison.cells import Cell, Choice
 from jkd.errors import UserError, nearest
-from jkd.flags import Flag
-from jkd.planning.plan import Experiment
-from jkd.planning.settings import digest
+from jkd.flags import Flag, resolve
+from jkd.planning.experiment import Experiment
+from jkd.planning.settings import MAX_SEED, digest
 from jkd.report import comparison as pictures
 from jkd.report import table
-from jkd.report.results import rows
+from jkd.report.results import Row, rows
 from jkd.report.table import Published
 
 _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
@@ -58,12 +56,30 @@ class Compare:
     ] = None
 
 
+class Table(NamedTuple):
+    """What a comparison found; shown as Markdown in a notebook.
+
+    `rows` are the methods' statistics over seeds, `folder` has everything, each run's folder too.
+    """
+
+    folder: Path
+    rows: list[Row]
+    markdown: str
+
+    def __str__(self) -> str:
+        """Returns the table in Markdown."""
+        return self.markdown
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
 def compare(
     settings: Compare,
     base: Experiment,
-    hyperparameters: Mapping[str, dict[str, Any]],
+    hyperparameters: Mapping[str, Mapping[str, Any]],
     published: Mapping[str, Published] | None = None,
-) -> Path:
+) -> Table | None:
     """Trains the teachers that are missing and every cell that is not finished; writes tables and pictures.
 
     Args:
@@ -74,49 +90,50 @@ def compare(
         published: By method, a paper's number to stand beside the measured one.
 
     Returns:
-        The comparison's folder: `table.md`, `table.csv`, `runs.csv`, the pictures, a folder for each cell.
+        The table; its folder has `table.md`, `table.csv`, `runs.csv`, the pictures, a folder for each cell.
+        None for a shard, which makes no table.
 
     Raises:
         UserError: a mistake in the settings, found before anything is trained.
         jkd.training.loop.Interrupted: a signal asked to stop; what was done is saved, and the same call goes
             on from there.
     """
+    settings = Compare(**resolve(Compare, vars(settings)))
     _check(settings)
     given = {method: hyperparameters.get(method, {}) for method in settings.methods}
-    folder = _folder(settings, base)
-    tries = tuning.cells(folder, given, settings.tune_trials) if settings.tune else []
-    running.check(base, [*_cells(settings, folder, given), *tries])
+    decided = running.decide(base, _choices(settings, given))
+    folder = _folder(settings, decided)
+    cells = running.within(folder, decided)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={folder}: it cannot be made ({error.strerror}); give another") from None
 
-    bench = Bench.ready(base, _cells(settings, folder, given))
+    faculty = running.make_ready(cells)
     trials: list[tuning.Trial] = []
-    if tries:
-        epochs = settings.tune_epochs or base.recipe.epochs
-        shorter = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, epochs=epochs))
-        trials = tuning.tune(bench, shorter, tries)
+    if settings.tune and (tries := tuning.choices(given, settings.tune_trials)):
+        trials = tuning.tune(folder, base, tries, settings.tune_epochs, faculty)
         given = tuning.best(trials, given)
         scores = [
             trial._asdict() | {"chosen": trial.hyperparameters == given[trial.method]} for trial in trials
         ]
         files.write_json(folder / "tuning.json", {"trials": scores})
-    cells = _cells(settings, folder, given)
+        cells = running.within(folder, running.decide(base, _choices(settings, given)))
     if settings.shard:
         first, step = _shard(settings.shard)
-        bench.run(cells[first - 1 :: step])
+        running.run(cells[first - 1 :: step], faculty)
         print(
             f"shard {settings.shard} is finished; when all are, the same command without it makes the tables"
         )
-        return folder
-    facts = functools.partial(_facts, base, bench.dataset, settings, cells, trials)
+        return None
+    facts = functools.partial(_facts, settings, cells, trials)
     write = functools.partial(_write, folder, cells, _baseline(settings), published or {})
-    bench.run(cells, done=lambda: write(facts()))
-    print(write(facts()), flush=True)
+    running.run(cells, faculty, done=lambda: write(facts()))
+    made = write(facts())
+    print(made, flush=True)
     names = pictures.draw_all([cell.read() for cell in cells], _baseline(settings), folder)
     print(f"{folder} has table.md, table.csv, runs.csv, {', '.join(names)}", flush=True)
-    return folder
+    return made
 
 
 def _check(settings: Compare) -> None:
@@ -127,9 +144,11 @@ def _check(settings: Compare) -> None:
             if values.count(value) > 1:
                 raise UserError(f"--{flag}: {value} is there twice; give each once")
     for method in settings.methods:
-        methods.create(method)
-    if min(settings.seeds) < 0:
-        raise UserError(f"--seeds: {min(settings.seeds)} is negative; seeds are 0 or greater")
+        methods.find(method)
+    for seed in settings.seeds:
+        if not 0 <= seed <= MAX_SEED:
+            what = "negative" if seed < 0 else "too great"
+            raise UserError(f"--seeds: {seed} is {what}; seeds are 0 to {MAX_SEED}")
     if settings.baseline is not None and settings.baseline not in settings.methods:
         raise UserError(
             f"--baseline={settings.baseline} is not among --methods={','.join(settings.methods)}"
@@ -142,23 +161,21 @@ def _baseline(settings: Compare) -> str:
     return settings.baseline or ("aver" if "aver" in settings.methods else settings.methods[0])
 
 
-def _folder(settings: Compare, base: Experiment) -> Path:
+def _folder(settings: Compare, cells: Sequence[Cell]) -> Path:
     """Returns the comparison's folder: one for all methods, seeds and hyperparameters."""
     if settings.workdir:
         return Path(settings.workdir)
-    shared = {type(p).__name__: dataclasses.asdict(p) for p in (base.data, base.recipe, base.teachers)}
-    student = base.student.student
-    name = Path(base.data.dataset.rpartition(":")[2]).stem
-    return Path("runs") / f"compare-{name}-{student}-{digest(shared | {'student': student})}"
+    identities = [cell.plan.identity for cell in cells]
+    taught = next((identity for identity in identities if identity["teachers"]), identities[0])
+    dataset = {name: value for name, value in taught["dataset"].items() if name != "held_out"}
+    shared = {name: taught[name] for name in ("student", "teachers", "recipe")} | {"dataset": dataset}
+    name = Path(cells[0].plan.job.dataset.name.rpartition(":")[2]).stem
+    return Path("runs") / f"compare-{name}-{taught['student']}-{digest(shared)}"
 
 
-def _cells(settings: Compare, folder: Path, given: Mapping[str, dict[str, Any]]) -> list[Cell]:
+def _choices(settings: Compare, given: Mapping[str, Mapping[str, Any]]) -> list[Choice]:
     """Returns all cells, every method of a seed before the next seed: tables of a part are balanced."""
-    return [
-        Cell.within(folder, method, given[method], seed)
-        for seed in settings.seeds
-        for method in settings.methods
-    ]
+    return [Choice(method, given[method], seed) for seed in settings.seeds for method in settings.methods]
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -168,35 +185,27 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(first), int(count)
 
 
-def _facts(
-    base: Experiment,
-    dataset: Dataset,
-    settings: Compare,
-    cells: Sequence[Cell],
-    trials: Sequence[tuning.Trial],
-) -> dict[str, str]:
+def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Trial]) -> dict[str, str]:
     session = provenance.session()
-    recipe = base.recipe
-    epochs = run_folder.read(cells[0].workdir).config["recipe"]["epochs"]
-    # Those that were read from a path may have been trained in another way.
-    here = not all("@" in teacher for teacher in base.teachers.teachers)
-    trained = f" ({base.teachers.teacher_epochs or epochs} epochs where trained here)" if here else ""
+    plan = next((cell.plan for cell in cells if cell.plan.teachers), cells[0].plan)
+    dataset, recipe = plan.job.dataset, plan.experiment.recipe
+    names = [row.get("name", "") + (f" ({row['epochs']} epochs)" if "epochs" in row else "") for row in plan.identity["teachers"]]
     facts = {
-        "Data": f"{base.data.dataset}: {len(dataset.train_images):,} training images; accuracies are on its "
+        "Data": f"{dataset.name}: {len(dataset.train_images):,} training images; accuracies are on its "
         f"test split, {len(dataset.test_images):,} images of {dataset.num_classes} classes",
-        "Student": base.student.student,
-        "Teachers": ", ".join(base.teachers.teachers) + trained,
-        "Training": f"{epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
+        "Student": plan.identity["student"],
+        "Teachers": ", ".join(names) or "none",
+        "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
         "Seeds": ", ".join(map(str, settings.seeds)),
     }
-    for cell in cells[: len(settings.methods)]:
-        if cell.hyperparameters:
-            values = ", ".join(f"{name} {value}" for name, value in cell.hyperparameters.items())
-            facts[f"Set for {cell.method}"] = values
+    for choice in (cell.choice for cell in cells[: len(settings.methods)]):
+        if choice.hyperparameters:
+            values = ", ".join(f"{name} {value}" for name, value in choice.hyperparameters.items())
+            facts[f"Set for {choice.method}"] = values
     if trials:
         facts["Tuned"] = (
-            f"at most {settings.tune_trials} choices for each method, scored on a tenth of the training "
-            "images (tuning.json); test images were not looked at"
+            f"at most {settings.tune_trials} choices for each method, scored on images held out from training "
+            "(tuning.json); test images had no part in the choice"
         )
     devices, versions = session["devices"], session["versions"]
     facts["Command"] = f"`{session['command']}`"
@@ -212,11 +221,11 @@ def _write(
     baseline: str,
     published: Mapping[str, Published],
     facts: dict[str, str],
-) -> str:
+) -> Table:
     results = [cell.read() for cell in cells]
     found = rows(results, baseline)
     text = table.markdown(results, found, baseline, facts, published)
     files.write(folder / "table.md", text)
     files.write(folder / "table.csv", table.comma_separated(found, published))
     files.write(folder / "runs.csv", table.comma_separated_runs(results))
-    return text
+    return Table(folder, found, text)

@@ -2,18 +2,18 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jkd import data
-from jkd.comparison.cells import Bench, Cell
-from jkd.data import Dataset
+from jkd import methods
+from jkd.comparison import cells as running
+from jkd.comparison.cells import Cell, Choice
+from jkd.distillation.distil import Faculty
 from jkd.flags import settings
-from jkd.methods import METHODS
-from jkd.planning.plan import Experiment
+from jkd.planning.experiment import Experiment
 from jkd.report.results import Result
 
 # Ours: a tenth of every class to choose on, and a seed that no cell of the comparison is likely to have.
@@ -29,7 +29,7 @@ class Trial(NamedTuple):
     top1: float | None
 
 
-def candidates(method: str, given: dict[str, Any], trials: int) -> list[dict[str, Any]]:
+def candidates(method: str, given: Mapping[str, Any], trials: int) -> list[dict[str, Any]]:
     """Returns up to `trials` choices of what the method declares with `Flag(tune=...)`.
 
     The defaults come first, then points of the grid in an order drawn once and for all. What is `given` is
@@ -40,7 +40,7 @@ def candidates(method: str, given: dict[str, Any], trials: int) -> list[dict[str
         given: Hyperparameters that were set, which are part of every choice.
         trials: The budget.
     """
-    tuned = [s for s in settings(METHODS[method]) if s.flag.tune and s.name not in given]
+    tuned = [s for s in settings(methods.find(method)) if s.flag.tune and s.name not in given]
     defaults = {s.name: s.default for s in tuned}
     grid = [
         dict(zip(defaults, values, strict=True))
@@ -48,50 +48,56 @@ def candidates(method: str, given: dict[str, Any], trials: int) -> list[dict[str
     ]
     others = [point for point in grid if point != defaults]
     order = np.random.default_rng(0).permutation(len(others))[: trials - 1]
-    return [given, *(given | others[index] for index in order)]
+    return [dict(given), *(dict(given) | others[index] for index in order)]
 
 
-def cells(workdir: Path, given: dict[str, dict[str, Any]], trials: int) -> list[Cell]:
-    """Returns the runs that tuning takes: none for a method that has nothing to choose."""
+def choices(given: Mapping[str, Mapping[str, Any]], trials: int) -> list[Choice]:
+    """Returns what tuning tries: nothing for a method that has nothing to choose."""
     found = []
     for method, fixed in given.items():
-        choices = candidates(method, fixed, trials)
-        if len(choices) > 1:
-            found += [Cell.within(workdir / "tuning", method, choice, TUNING_SEED) for choice in choices]
+        tried = candidates(method, fixed, trials)
+        if len(tried) > 1:
+            found += [Choice(method, choice, TUNING_SEED) for choice in tried]
     return found
 
 
-def validation_split(dataset: Dataset) -> Dataset:
-    """Returns the training images, cut in two: those to train on, and a slice of every class to choose on."""
-    kept, slice_ = data.stratified_split(dataset.train_labels, VALIDATION, TUNING_SEED)
-    return dataclasses.replace(
-        dataset,
-        name=f"{dataset.name} (a tenth of the training images for validation)",
-        train_images=dataset.train_images[kept],
-        train_labels=dataset.train_labels[kept],
-        test_images=dataset.train_images[slice_],
-        test_labels=dataset.train_labels[slice_],
-    )
+def tune(
+    folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None, faculty: Faculty | None
+) -> list[Trial]:
+    """Tries the choices on validation images, held out from the training images, and returns their scores.
 
+    The test images have no part in it. The teachers are those of the comparison: the validation images are
+    held out from the students of these runs, and from the teachers only where the comparison itself holds
+    validation images out.
 
-def tune(bench: Bench, base: Experiment, every: Sequence[Cell]) -> list[Trial]:
-    """Runs the cells on the validation split of the bench's training images, and returns their scores.
-
-    The test images are not looked at. The teachers are those of the comparison; the slice is held out from
-    the students of the tuning runs only.
+    Args:
+        folder: The comparison's.
+        base: The experiment that every cell of the comparison shares.
+        every: What is tried.
+        epochs: Epochs of a run that tries a choice; None as in the comparison.
+        faculty: The comparison's teachers.
     """
-    there = bench.on(validation_split(bench.dataset), base)
-    print(f"tuning: {len(every)} runs, scored on a slice of the training images", flush=True)
-    there.run(every)
-    return [_trial(cell, cell.read()) for cell in every]
+    data, recipe, teachers = base.data, base.recipe, base.teachers
+    if faculty is not None:
+        teachers = dataclasses.replace(teachers, teachers=faculty.teachers)
+    there = dataclasses.replace(
+        base,
+        data=dataclasses.replace(data, validation=data.validation or VALIDATION),
+        recipe=dataclasses.replace(recipe, epochs=epochs or recipe.epochs),
+        teachers=teachers,
+    )
+    print(f"tuning: {len(every)} runs, scored on images held out from training", flush=True)
+    cells = running.within(folder / "tuning", running.decide(there, every))
+    running.run(cells, faculty)
+    return [_trial(cell, cell.read()) for cell in cells]
 
 
 def _trial(cell: Cell, result: Result) -> Trial:
-    top1 = None if result.diverged else result.value("last.test/top1")
-    return Trial(cell.method, cell.hyperparameters, top1)
+    top1 = None if result.diverged else result.value("last.validation/top1")
+    return Trial(cell.choice.method, dict(cell.choice.hyperparameters), top1)
 
 
-def best(trials: Sequence[Trial], given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def best(trials: Sequence[Trial], given: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Returns each method's hyperparameters: the best choice (the earlier of equals), or what was given."""
     chosen = dict(given)
     for method in given:

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jkd.distillation.distil import distil, train_teachers
+from jkd import methods
+from jkd.distillation.distil import Faculty, cache_programs, distil
 from jkd.errors import UserError
-from jkd.flags import Parser, settings
-from jkd.methods import METHODS
-from jkd.planning import settings as config
-from jkd.planning.plan import Experiment
+from jkd.experiments import own_code
+from jkd.experiments.parser import Parser
+from jkd.flags import settings
+from jkd.planning.experiment import Experiment
+from jkd.planning.plan import plan
+from jkd.planning.settings import PARTS
 from jkd.training.loop import Diverged, Interrupted
 
 Part = TypeVar("Part")
@@ -23,29 +26,63 @@ Part = TypeVar("Part")
 
 def run_method(method: str, arguments: list[str] | None = None) -> None:
     """Distils with `method`, as the command line says, and exits."""
-    function = METHODS[method]
-    parser = Parser(f"python -m jkd.experiments.{method}", (function.__doc__ or "").splitlines()[0])
-    parser.add_settings(f"The method, {method}", function)
-    taught = function().needs_teachers
-    parts = [config.Data, config.Student, config.Recipe, config.Execution]
-    if taught:
-        parts.insert(1, config.Teachers)
-    for owner in parts:
-        parser.add_settings(title(owner), owner)
-    guard(parser.prog, lambda: distil(_experiment(method, parser.parse(given(arguments)))))
+    prog = f"python -m jkd.experiments.{method}"
+    guard(prog, lambda: _distil(prog, method, own_code.take(given(arguments))))
 
 
 def run_teachers(arguments: list[str] | None = None) -> None:
     """Trains teachers, as the command line says, and exits."""
-    parser = Parser("python -m jkd.experiments.teacher", "Train the teachers that are not yet found.")
-    for owner in (config.Data, config.Teachers, config.Recipe, config.Execution):
-        parser.add_settings(title(owner), owner)
-    guard(parser.prog, lambda: train_teachers(_experiment("aver", parser.parse(given(arguments)))))
+    prog = "python -m jkd.experiments.teacher"
+    guard(prog, lambda: _train_teachers(prog, own_code.take(given(arguments))))
+
+
+def _distil(prog: str, method: str, arguments: list[str]) -> None:
+    function = methods.find(method)
+    parser = Parser(prog, (function.__doc__ or method).splitlines()[0])
+    parser.add_settings(f"The method, {method}", function)
+    taught = function().needs_teachers
+    for name, owner in PARTS.items():
+        if taught or name != "teachers":
+            parser.add_settings(title(owner), owner)
+    add_extras(parser, plan_only=True)
+    values = parser.parse(arguments)
+    only_plan = values.pop("plan")
+    planned = plan(Experiment.of(method, **values))
+    if only_plan:
+        print(planned)
+    else:
+        distil(planned)
+
+
+def _train_teachers(prog: str, arguments: list[str]) -> None:
+    parser = Parser(prog, "Train the teachers that are not yet found.")
+    for name, owner in PARTS.items():
+        if name != "student":
+            parser.add_settings(title(owner), owner)
+    add_extras(parser)
+    planned = plan(Experiment.of("aver", **parser.parse(arguments)))
+    cache_programs(planned.experiment.execution)
+    print(f"{len(Faculty.of(planned).rating.teachers)} teachers are in {planned.experiment.teachers.teacher_dir}")
 
 
 def given(arguments: list[str] | None) -> list[str]:
     """Returns the arguments, or those of the command line."""
     return sys.argv[1:] if arguments is None else arguments
+
+
+def add_extras(parser: Parser, plan_only: bool = False) -> None:
+    """Adds what is no setting of an experiment: own code, and where asked for, --plan."""
+    group = parser.add_argument_group("Own code")
+    # Taken from the arguments before this parser sees them.
+    group.add_argument(
+        own_code.FLAG,
+        metavar="A,B,...",
+        default=[],
+        help="files (my_method.py) or modules that register methods, networks, teachers or data sets",
+    )
+    parser.without.add("import")
+    if plan_only:
+        group.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
 
 
 def title(owner: type) -> str:
@@ -56,18 +93,6 @@ def title(owner: type) -> str:
 def part(owner: type[Part], values: dict[str, Any]) -> Part:
     """Returns a part of the settings from the values of the flags; what has no flag keeps its default."""
     return owner(**{s.name: values[s.name] for s in settings(owner) if s.name in values})
-
-
-def _experiment(method: str, values: dict[str, Any]) -> Experiment:
-    return Experiment(
-        method,
-        {s.name: values[s.name] for s in settings(METHODS[method]) if s.name in values},
-        part(config.Data, values),
-        part(config.Recipe, values),
-        part(config.Teachers, values),
-        part(config.Student, values),
-        part(config.Execution, values),
-    )
 
 
 def guard(prog: str, call: Callable[[], Any]) -> None:

@@ -5,19 +5,18 @@ from typing import Any
 from jkd import methods
 from jkd.comparison.compare import Compare, compare
 from jkd.errors import UserError
-from jkd.experiments import recipes
-from jkd.experiments.cli import given, guard, part, title
-from jkd.flags import Parser
-from jkd.methods import METHODS
-from jkd.planning import settings as config
-from jkd.planning.plan import Experiment
+from jkd.experiments import own_code, recipes
+from jkd.experiments.cli import add_extras, given, guard, part, title
+from jkd.experiments.parser import Parser
+from jkd.planning.experiment import Experiment
+from jkd.planning.settings import PARTS
 
 _PROG = "python -m jkd.experiments.compare"
 
 
 def run_compare(arguments: list[str] | None = None) -> None:
     """Compares methods, as the command line says, and exits."""
-    guard(_PROG, lambda: _compare(given(arguments)))
+    guard(_PROG, lambda: _compare(own_code.take(given(arguments))))
 
 
 def _compare(arguments: list[str]) -> None:
@@ -28,10 +27,10 @@ def _compare(arguments: list[str]) -> None:
     arguments = [*recipe.arguments, *arguments]
     chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
     for name in chosen:
-        methods.create(name)
+        methods.find(name)
     for argument in arguments:
         method, dot, _ = argument.removeprefix("--no-").removeprefix("--").partition(".")
-        if dot and method in METHODS and method not in chosen and argument.startswith("--"):
+        if dot and method in methods.METHODS and method not in chosen and argument.startswith("--"):
             raise UserError(f"{argument}: {method} is not among --methods={','.join(chosen)}")
     values = _parser(chosen).parse(arguments)
     of_methods: dict[str, dict[str, Any]] = {name: {} for name in chosen}
@@ -39,15 +38,7 @@ def _compare(arguments: list[str]) -> None:
         method, dot, name = flag.partition(".")
         if dot:
             of_methods[method][name] = value
-    base = Experiment(
-        "scratch",
-        {},
-        part(config.Data, values),
-        part(config.Recipe, values),
-        part(config.Teachers, values),
-        part(config.Student, values),
-        part(config.Execution, values),
-    )
+    base = Experiment("scratch", **{name: part(owner, values) for name, owner in PARTS.items()})
     compare(part(Compare, values), base, of_methods, recipe.published)
 
 
@@ -61,10 +52,11 @@ def _parser(chosen: tuple[str, ...]) -> Parser:
         metavar="TEXT",
         help="flags from experiments/NAME.toml or a path; what is given here goes first",
     )
-    for owner in (config.Data, config.Teachers, config.Student, config.Recipe, config.Execution):
+    for owner in PARTS.values():
         parser.add_settings(title(owner), owner, without=("seed", "workdir"))
+    add_extras(parser)
     for name in dict.fromkeys(chosen):
-        parser.add_settings(f"The method {name}", METHODS[name], prefix=name)
+        parser.add_settings(f"The method {name}", methods.find(name), prefix=name)
     return parser
 
 

@@ -1,7 +1,8 @@
 """The contract of a method: a function of its hyperparameters that returns a `Method`.
 
-The hyperparameters are keyword arguments annotated `Annotated[type, "one line of meaning"]`; the command
-line makes a flag of each. All functions in a `Method` are pure and jit-able, and see the whole (global)
+The hyperparameters are keyword arguments with defaults, annotated `Annotated[type, "one line of meaning"]`
+(with a `jkd.flags.Flag` in place of the line where there is a range or a heading); the command line makes a
+flag of each. All functions in a `Method` are pure and jit-able, and see the whole (global)
 batch.
 """
 
@@ -126,6 +127,11 @@ class Preparation(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
+Predict = Callable[[Variables, Outputs, tuple[Head, ...]], Float[Array, "batch classes"]]
+"""The logits of the deployed student, in evaluation mode, from what its network gives, the method's variables
+and the teachers' heads."""
+
+
 class Method(NamedTuple):
     """A distillation method.
 
@@ -142,9 +148,7 @@ class Method(NamedTuple):
         Callable[[optax.GradientTransformation, optax.Schedule, float], optax.GradientTransformation] | None
     ) = None
     needs_teachers: bool = True
-    # The logits of the deployed student, in evaluation mode, from what its network gives, the method's
-    # variables and the teachers' heads; None: its network's own logits.
-    predict: Callable[[Variables, Outputs, tuple[Head, ...]], Float[Array, "batch classes"]] | None = None
+    predict: Predict | None = None  # None: the student's network predicts alone
     # What is found out before distillation: from the state that `init` gave, the teachers' names, the
     # training images, and a stratified part (--held-out) that is taken out of these to judge by.
     prepare: Callable[[PyTree, tuple[str, ...], Examples, Examples], Preparation] | None = None

@@ -8,20 +8,23 @@ the outputs and the new running ones.
 Inside, modules are named as in the PyTorch originals with "_" for ".": `jkd.interop.torch` relies on it.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jkd.errors import UserError, nearest
-from jkd.models.base import Head, Outputs, head
+from jkd.models.base import Absent, Head, Outputs, head
+from jkd.models.own import OwnNetwork
 from jkd.models.resnet import ResNet
 from jkd.models.vgg import VGG
 from jkd.models.wrn import WideResNet
 
-__all__ = ["Head", "Outputs", "create", "head", "names"]
+__all__ = ["Absent", "Head", "Outputs", "OwnNetwork", "create", "head", "maker", "names", "register"]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(ResNet, depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)},
@@ -35,8 +38,31 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create(name: str, num_classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Returns the network of that name, for images of 8x8 and more.
+_OWN = frozenset(_NETWORKS)
+
+
+def register(name: str, make: Callable[..., nn.Module]) -> None:
+    """Makes a network known under a name, as a student and as a teacher that jkd trains.
+
+    Registering a name again replaces what it stood for, as running a notebook's cell again does.
+
+    Args:
+        name: its name.
+        make: a function or class that is called with `num_classes=` and, where it takes one, `dtype=`, and
+            gives a Flax Linen module; see `OwnNetwork` for what that must do.
+
+    Raises:
+        UserError: the name is one of jkd's own networks, or cannot be told from a path.
+    """
+    if name in _OWN:
+        raise UserError(f"there is a network '{name}' in jkd already: give yours another name")
+    if not name or set(name) & set("@,:/"):
+        raise UserError(f"'{name}' cannot name a network: leave out @ , : and /")
+    _NETWORKS[name] = make
+
+
+def create(name: str, num_classes: int, dtype: DTypeLike = jnp.float32) -> Any:
+    """Returns the network of that name; jkd's are for images of 8x8 and more.
 
     Args:
         name: one of `names()`.
@@ -47,11 +73,24 @@ def create(name: str, num_classes: int, dtype: DTypeLike = jnp.float32) -> nn.Mo
     Raises:
         UserError: there is no network of that name, or `num_classes` is not positive.
     """
-    if name not in _NETWORKS:
-        raise UserError(f"unknown network '{name}'{nearest(name, names())}: choose from {', '.join(names())}")
     if num_classes < 1:
         raise UserError(f"a network needs at least one class, not {num_classes}")
-    return _NETWORKS[name](num_classes=num_classes, dtype=dtype)
+    make = maker(name)
+    if name in _OWN:
+        return make(num_classes=num_classes, dtype=dtype)
+    takes = inspect.signature(make).parameters
+    return OwnNetwork(make(num_classes=num_classes, **({"dtype": dtype} if "dtype" in takes else {})), name)
+
+
+def maker(name: str) -> Callable[..., nn.Module]:
+    """Returns what makes the network of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in _NETWORKS:
+        raise UserError(f"unknown network '{name}'{nearest(name, names())}: choose from {', '.join(names())}")
+    return _NETWORKS[name]
 
 
 def names() -> tuple[str, ...]:

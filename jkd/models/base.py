@@ -1,9 +1,12 @@
 """What every network gives, student and teacher alike."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 from jaxtyping import Array, Float
+
+from jkd.errors import UserError
 
 
 class Outputs(NamedTuple):
@@ -33,11 +36,41 @@ class Head(NamedTuple):
         return embedding @ self.kernel + self.bias
 
 
-def head(variables: Any) -> Head:
-    """Returns the head of the network that has these variables."""
-    # It is the one matrix that a network has.
-    (path,) = (path for path, leaf in jax.tree.leaves_with_path(variables["params"]) if len(leaf.shape) == 2)
-    layer = variables["params"]
-    for entry in path[:-1]:
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Absent:
+    """Stands where a network gives nothing; whoever looks at it learns in one line what is missing.
+
+    A pytree without leaves, so that it travels through compiled programs.
+    """
+
+    what: str
+    who: str
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise UserError(f"{self.who} gives no {self.what.replace('_', ' ')}")
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuses what an array, a tuple or a head is asked for."""
+        if name.startswith("__") and name not in ("__array__", "__jax_array__"):
+            raise AttributeError(name)
+        self._refuse()
+
+    __getitem__ = __iter__ = __len__ = __call__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _refuse
+    __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse
+
+
+def head(variables: Any) -> Head | Absent:
+    """Returns the head of the network that has these variables: the one matrix among its parameters.
+
+    A network with none or several, which is not one of jkd's, has a head that is `Absent`.
+    """
+    params = variables["params"]
+    found = [path for path, leaf in jax.tree.leaves_with_path(params) if len(leaf.shape) == 2]
+    if len(found) != 1:
+        return Absent("head", "a network with none or several matrices")
+    layer = params
+    for entry in found[0][:-1]:
         layer = layer[entry.key]
-    return Head(layer["kernel"], layer["bias"])
+    return Head(layer["kernel"], layer["bias"]) if {"kernel", "bias"} <= layer.keys() else Absent("head", "it")

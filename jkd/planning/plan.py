@@ -1,36 +1,230 @@
-"""What an experiment comes to before it runs: its settings, what they resolve to, and what it is known by."""
+"""From settings to a plan: all that is decided before anything is trained."""
 
 import dataclasses
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jkd import data, methods
+from jkd import data, methods, models, teachers
 from jkd.data import Dataset
 from jkd.errors import UserError
 from jkd.methods import Method
+from jkd.planning import identity as known
 from jkd.planning import settings
-from jkd.provenance import fingerprint
-from jkd.teachers.stored import Entry, Teacher
-from jkd.training.step import Augmentation
+from jkd.planning.experiment import Experiment
+from jkd.planning.fit import check_fit
+from jkd.teachers import stored
+from jkd.teachers.named import Named
+from jkd.teachers.teacher import Teacher
+from jkd.training.devices import Devices
+from jkd.training.job import Job
+from jkd.training.state import optimizer
+from jkd.training.step import Augmentation, Task
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """All settings of a run: which method with which hyperparameters, and everything around it."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is decided before anything is trained.
 
-    method: str
-    hyperparameters: dict[str, Any]
-    data: settings.Data
-    recipe: settings.Recipe
-    teachers: settings.Teachers
-    student: settings.Student
-    execution: settings.Execution
+    Attributes:
+        experiment: The settings, complete: nothing is left to a default.
+        job: The training: method, networks, data set, steps, devices.
+        teachers: Each ready to teach, or the plan of the run that makes it.
+        identity: Everything that decides what is computed; a run's folder belongs to it.
+        folder: The run's folder.
+    """
+
+    experiment: Experiment
+    job: Job
+    teachers: "tuple[Teacher | Plan, ...]"
+    identity: dict[str, Any]
+    folder: Path
+
+    def __str__(self) -> str:
+        """Says what will be done."""
+        job, recipe = self.job, self.experiment.recipe
+        dataset, devices = job.dataset, job.task.devices
+        settled = ", ".join(f"{name} {value}" for name, value in self.experiment.hyperparameters.items())
+        parts = [f"{len(job.train_indices):,} to train on"]
+        if len(job.held_out):
+            parts.append(f"{len(job.held_out):,} held out")
+        if dataset.validation_images is not None:
+            parts.append(f"{len(dataset.validation_images):,} for validation")
+        parts.append(f"{len(dataset.test_images):,} to test on")
+        height, width = dataset.train_images.shape[1:3]
+        lines = [
+            f"{self.folder}",
+            f"  method    {self.experiment.method}" + (f" ({settled})" if settled else ""),
+            f"  data      {dataset.name}: {', '.join(parts)}; {dataset.num_classes} classes, {height}×{width}",
+            *(f"  teacher   {_described(teacher)}" for teacher in self.teachers),
+            f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
+            f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
+            f"learning rate {recipe.learning_rate:g}, {recipe.dtype}, on {devices.count} × {devices.kind}",
+            *(f"  note      {note}" for note in dataset.notes),
+        ]
+        return "\n".join(lines)
+
+    def at(self, folder: Path) -> "Plan":
+        """Returns the same plan with another folder."""
+        again = self.experiment.execution.again
+        there = known.folder(folder.parent, self.identity, "", str(folder), again)
+        return dataclasses.replace(self, folder=there)
+
+    def as_teacher(self) -> Teacher:
+        """Returns the teacher that this run makes, with the shapes of its variables in place of these."""
+        shape = self.job.dataset.train_images.shape[1:3]
+        network, name = self.job.task.student, f"{self.identity['student']}-seed{self.job.seed}"
+        return Teacher.of(network, stored.abstract(network, shape), name)
 
 
-def augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
+def plan(experiment: Experiment) -> Plan:
+    """Decides everything about one run; see `plans`."""
+    return plans([experiment])[0]
+
+
+def plans(experiments: Sequence[Experiment]) -> list[Plan]:
+    """Decides everything about runs that may share images and teachers, which are then read once.
+
+    Raises:
+        UserError: a setting is unknown, out of range, or does not fit another, the data or the machine. All
+            settings are checked before any image is read.
+    """
+    drafts = [_draft(experiment) for experiment in experiments]
+    datasets: dict[Any, Dataset] = {}
+    read: dict[Any, Teacher] = {}
+    return [_decide(draft, _dataset(draft.experiment, datasets), read) for draft in drafts]
+
+
+class _Draft(NamedTuple):
+    """What can be decided before any image is read."""
+
+    given: Experiment
+    experiment: Experiment  # resolved, but for what depends on the network or the data
+    method: Method
+    teachers: list[Named | Teacher]
+
+
+def _draft(given: Experiment) -> _Draft:
+    experiment = given.resolved()
+    method = methods.find(given.method)(**experiment.hyperparameters)
+    if isinstance(experiment.student.student, str):
+        try:
+            models.maker(experiment.student.student)
+        except UserError as error:
+            raise UserError(f"--student: {error}") from None
+    who: list[Named | Teacher] = []
+    if method.needs_teachers:
+        who = teachers.parse(experiment.teachers.teachers, experiment.teachers.teacher_seed)
+    Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
+    spec = experiment.data
+    data.check(spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
+    return _Draft(given, experiment, method, who)
+
+
+def _dataset(experiment: Experiment, loaded: dict[Any, Dataset]) -> Dataset:
+    spec = experiment.data
+    source = (spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
+    if source not in loaded:
+        loaded[source] = data.load(*source)
+    if not spec.validation:
+        return loaded[source]
+    if (source, spec.validation) not in loaded:
+        loaded[source, spec.validation] = data.split_validation(loaded[source], spec.validation)
+    return loaded[source, spec.validation]
+
+
+def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
+    experiment, method = draft.experiment, draft.method
+    dtype = experiment.recipe.dtype
+    who = tuple(_teacher(draft, teacher, dataset, read) for teacher in draft.teachers)
+    student = experiment.student.student
+    passes = settings.epochs(experiment.recipe, experiment.data)
+    rate = settings.learning_rate(experiment.recipe, known.student_name(experiment))
+    recipe = dataclasses.replace(experiment.recipe, epochs=passes, learning_rate=rate)
+    experiment = dataclasses.replace(experiment, recipe=recipe)
+    if isinstance(student, str):
+        network = models.create(student, dataset.num_classes, dtype)
+    else:
+        network = models.OwnNetwork(student, known.student_name(experiment))
+    augmentation = _augmentation(experiment, dataset)
+    kept, held_out, fraction = _split(experiment, dataset, method)
+    epoch_steps = len(kept) // recipe.batch_size
+    lower = optimizer(
+        method,
+        settings.schedule(rate, passes * epoch_steps),
+        recipe.momentum,
+        recipe.nesterov,
+        recipe.weight_decay,
+    )
+    task = Task(
+        method=method,
+        student=network,
+        teachers=tuple(_as_teacher(teacher).network(augmentation) for teacher in who),
+        optimizer=lower,
+        augmentation=augmentation,
+        epoch_steps=epoch_steps,
+        total_steps=passes * epoch_steps,
+        devices=Devices.all(),
+    )
+    execution = experiment.execution
+    job = Job(
+        task=task,
+        dataset=dataset,
+        seed=experiment.student.seed,
+        train_indices=kept,
+        held_out=held_out,
+        batch_size=recipe.batch_size,
+        epochs=passes,
+        steps_per_call=execution.steps_per_call,
+        checkpoint_every=execution.checkpoint_every,
+        eval_batch_size=execution.eval_batch_size,
+    )
+    listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
+    identity = known.identify(experiment, job, listed, fraction)
+    name = Path(dataset.name).stem
+    folder = known.folder(Path("runs"), identity, name, execution.workdir, execution.again)
+    made = Plan(experiment, job, who, identity, folder)
+    check_fit(job, [_as_teacher(teacher) for teacher in who], known.student_name(experiment), experiment.method)
+    return made
+
+
+def _teacher(draft: _Draft, teacher: Named | Teacher, dataset: Dataset, read: dict[Any, Teacher]) -> Teacher | Plan:
+    """Returns a teacher that is ready, or the plan of the run that makes it."""
+    if isinstance(teacher, Teacher):
+        return teacher
+    if teacher.path is not None:
+        key = (teacher, dataset.num_classes, draft.experiment.recipe.dtype)
+        if key not in read:
+            read[key] = stored.read(*key)
+        return read[key]
+    given, spec = draft.given, draft.experiment.teachers
+    alone = dataclasses.replace(
+        given,
+        method="scratch",
+        hyperparameters={},
+        recipe=dataclasses.replace(given.recipe, epochs=spec.teacher_epochs or given.recipe.epochs),
+        student=settings.Student(teacher.architecture, teacher.seed or 0),
+        execution=dataclasses.replace(given.execution, workdir=None, again=False),
+    )
+    made = _decide(_draft(alone), dataset, read)
+    folder = known.folder(Path(spec.teacher_dir), made.identity, Path(dataset.name).stem, None, False)
+    return dataclasses.replace(made, folder=folder)
+
+
+def _as_teacher(teacher: Teacher | Plan) -> Teacher:
+    return teacher.as_teacher() if isinstance(teacher, Plan) else teacher
+
+
+def _described(teacher: Teacher | Plan) -> str:
+    if isinstance(teacher, Teacher):
+        return teacher.name
+    there = "found" if (teacher.folder / "summary.json").exists() else "to be trained first"
+    return f"{teacher.as_teacher().name} ({there}: {teacher.folder})"
+
+
+def _augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
     """Returns how images become what the networks see: as the settings say, else as suits the data set."""
     spec = experiment.data
     return Augmentation(
@@ -41,74 +235,13 @@ def augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
     )
 
 
-def epochs(experiment: Experiment) -> int:
-    """Returns the passes over the training images: as the settings say, else as suits the data set."""
-    default = settings.DIGITS_EPOCHS if experiment.data.dataset == "digits" else settings.PAPER_EPOCHS
-    return experiment.recipe.epochs or default
-
-
-def identity_of(
-    experiment: Experiment, dataset: Dataset, entries: list[Entry], given: dict[Entry, Teacher]
-) -> dict[str, Any]:
-    """Returns everything that decides what is computed: the configuration that a run's folder belongs to."""
-    method = methods.create(experiment.method, **experiment.hyperparameters)
-    trained = experiment.teachers.teacher_epochs or epochs(experiment)
-    listed = [
-        {"name": e.name}
-        | ({"epochs": trained} if e.path is None else {})
-        | ({"weights": fingerprint(given[e].variables)} if e in given else {})
-        for e in entries
-    ]
-    return {
-        "method": experiment.method,
-        "hyperparameters": experiment.hyperparameters,
-        "student": experiment.student.student,
-        "seed": experiment.student.seed,
-        "teachers": listed,
-        "dataset": {
-            # Not where it lies: the same images elsewhere are the same data set.
-            "name": Path(dataset.name).name,
-            "fingerprint": dataset.fingerprint,
-            "num_classes": dataset.num_classes,
-            "image_size": list(dataset.train_images.shape[1:3]),
-            "held_out": held_out(experiment, method),
-        }
-        | dataclasses.asdict(augmentation(experiment, dataset)),
-        "recipe": dataclasses.asdict(experiment.recipe) | {"epochs": epochs(experiment)},
-    }
-
-
-def slug(experiment: Experiment, identity: dict[str, Any]) -> str:
-    """Returns the name of a run's folder where none is given; it stands for the whole configuration."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(experiment.data.dataset).stem).strip("-")
-    method = "" if experiment.method == "scratch" else f"-{experiment.method}"
-    student = experiment.student
-    return f"{name}-{student.student}{method}-seed{student.seed}-{settings.digest(identity)}"
-
-
-def workdir(experiment: Experiment, identity: dict[str, Any]) -> Path:
-    """Returns the run's folder."""
-    if experiment.execution.workdir:
-        return Path(experiment.execution.workdir)
-    return Path("runs") / slug(experiment, identity)
-
-
-def held_out(experiment: Experiment, method: Method) -> float:
-    """Returns the fraction of the training images that the method holds out of something."""
-    return experiment.data.held_out if has_outer_images(method) or method.prepare is not None else 0.0
-
-
-def has_outer_images(method: Method) -> bool:
-    """Whether the method's outer loss is on images held out from the student."""
+def _split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns the training images that the student sees, those held out, and the fraction that these are."""
     level = method.upper_level
-    return level is not None and level.memory is None
-
-
-def split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training images that the student sees, and those that are held out."""
-    fraction = held_out(experiment, method)
+    from_student = level is not None and level.memory is None  # its outer loss is on images held out
+    fraction = experiment.data.held_out if from_student or method.prepare is not None else 0.0
     kept, rest = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
-    if not has_outer_images(method):  # what is held out of the preparation alone, the student may see
+    if not from_student:  # what is held out of the preparation alone, the student may see
         kept = np.arange(len(dataset.train_labels), dtype=np.int32)
     batch_size = experiment.recipe.batch_size
     if batch_size > len(kept):
@@ -116,4 +249,4 @@ def split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.
             f"--batch-size={batch_size} is more than the {len(kept)} training images; "
             "it can be that many at most"
         )
-    return kept, rest
+    return kept, rest, fraction

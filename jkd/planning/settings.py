@@ -6,8 +6,11 @@ import json
 from typing import Annotated, Any
 
 import optax
+from flax import linen as nn
 
-from jkd.flags import Flag, check
+from jkd.data import Data as Arrays
+from jkd.flags import Flag
+from jkd.teachers.teacher import Teacher
 
 # RepDistiller's recipe, shared by MMKD, CA-MKD and DE-MKD: 240 epochs, the rate ×0.1 at 150, 180 and 210.
 PAPER_EPOCHS = 240
@@ -17,6 +20,7 @@ LEARNING_RATE = 0.05
 # The same recipe's exception for networks that do not train at 0.05.
 SLOW_LEARNING_RATE = 0.01
 SLOW_FAMILIES = ("mobilenet", "shufflenet")
+MAX_SEED = 2**32 - 1  # jax's keys take no more: a greater seed would start like a smaller one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Data:
     """Data: which images, and how they are augmented."""
 
     dataset: Annotated[
-        str,
+        str | Arrays,
         Flag("digits, a tensorflow-datasets name (cifar10, cifar100, ...), npz:PATH or folder:PATH"),
     ] = "digits"
     data_dir: Annotated[
@@ -41,6 +45,10 @@ class Data:
         float,
         Flag("fraction of the training images held out for the upper level or for probes", above=0, below=1),
     ] = 0.05
+    validation: Annotated[
+        float,
+        Flag("fraction of the training images, held out from all, to choose the best epoch on", at_least=0, below=1),
+    ] = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +83,18 @@ class Teachers:
     """Teachers: who is listened to."""
 
     teachers: Annotated[
-        tuple[str, ...], Flag("architectures, each ARCH (trained first if not found) or ARCH@PATH")
+        tuple[str | Teacher, ...],
+        Flag(
+            "each ARCH (trained first if not found) or ARCH@PATH, with how it sees images where that is its own: "
+            "ARCH@PATH:mean=R/G/B:std=R/G/B:size=N"
+        ),
     ] = ("resnet14", "resnet14", "wrn_16_1")
     teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"
     teacher_epochs: Annotated[
         int | None, Flag("epochs of teachers trained here", at_least=1, default="as --epochs")
     ] = None
     teacher_seed: Annotated[
-        int, Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0)
+        int, Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0, at_most=MAX_SEED)
     ] = 0
 
 
@@ -90,8 +102,10 @@ class Teachers:
 class Student:
     """Student: who learns."""
 
-    student: Annotated[str, Flag("the student's architecture")] = "resnet8"
-    seed: Annotated[int, Flag("of initialisation, order, augmentation and slices", at_least=0)] = 0
+    student: Annotated[str | nn.Module, Flag("the student's architecture")] = "resnet8"
+    seed: Annotated[
+        int, Flag("of initialisation, order, augmentation and slices", at_least=0, at_most=MAX_SEED)
+    ] = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,24 +124,30 @@ class Execution:
     ] = None
     checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
     eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
+    again: Annotated[
+        bool, Flag("make a run that other code of jkd made anew, in a folder beside it")
+    ] = False
 
 
-def schedule(recipe: Recipe, architecture: str, steps: int) -> optax.Schedule:
+PARTS = {"data": Data, "teachers": Teachers, "student": Student, "recipe": Recipe, "execution": Execution}
+"""The parts of the settings by name, in the order of --help."""
+
+
+def learning_rate(recipe: Recipe, architecture: str) -> float:
+    """Returns SGD's rate at the start: as the settings say, else as suits the network."""
+    if recipe.learning_rate is not None:
+        return recipe.learning_rate
+    return SLOW_LEARNING_RATE if architecture.lower().startswith(SLOW_FAMILIES) else LEARNING_RATE
+
+
+def epochs(recipe: Recipe, data: Data) -> int:
+    """Returns the passes over the training images: as the settings say, else as suits the data set."""
+    return recipe.epochs or (DIGITS_EPOCHS if data.dataset == "digits" else PAPER_EPOCHS)
+
+
+def schedule(rate: float, steps: int) -> optax.Schedule:
     """Returns the learning rate over `steps`: constant, ×0.1 at each of DECAYS."""
-    rate = recipe.learning_rate
-    if rate is None:
-        slow = architecture.lower().startswith(SLOW_FAMILIES)
-        rate = SLOW_LEARNING_RATE if slow else LEARNING_RATE
     return optax.piecewise_constant_schedule(rate, {round(fraction * steps): 0.1 for fraction in DECAYS})
-
-
-def check_values(part: Any) -> None:
-    """Checks the settings of one of the dataclasses above.
-
-    Raises:
-        UserError: a value is out of range or is no choice.
-    """
-    check(type(part), dataclasses.asdict(part))
 
 
 def digest(config: dict[str, Any]) -> str:

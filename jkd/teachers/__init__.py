@@ -1,1 +1,6 @@
-"""Teachers: named, read and rated."""
+"""Teachers: anything that can be one, named, read and rated."""
+
+from jkd.teachers.named import Named, parse, register
+from jkd.teachers.teacher import Teacher
+
+__all__ = ["Named", "Teacher", "parse", "register"]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
-from jkd.methods.base import Variables
-from jkd.models import Head, head
+from jkd.methods.base import Predict, Variables
+from jkd.models import Head
 from jkd.training.state import Split, State
 from jkd.training.step import Task
 
@@ -19,22 +19,33 @@ class Deployed(NamedTuple):
     params: Split
     stats: Split
     upper: PyTree
-    heads: tuple[Head, ...]  # the teachers'
+    heads: tuple[Head, ...]  # the teachers', where the method predicts with them
 
     @classmethod
-    def of(cls, state: State, teachers: tuple[PyTree, ...]) -> "Deployed":
+    def of(cls, task: Task, state: State, teachers: tuple[PyTree, ...]) -> "Deployed":
         """Returns those of a state of training and of the teachers' variables."""
-        return cls(state.params, state.stats, state.upper, tuple(head(t) for t in teachers))
+        alone = task.method.predict is None
+        pairs = () if alone else zip(task.teachers, teachers, strict=True)
+        return cls(state.params, state.stats, state.upper, tuple(t.head(v) for t, v in pairs))
 
 
-def logits(task: Task, variables: Deployed, images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
-    """Returns the logits of the deployed student, all batch norm in evaluation mode."""
+def logits(
+    student: Any, predict: Predict | None, variables: Deployed, images: Float[Array, "b h w c"]
+) -> Float[Array, "b classes"]:
+    """Returns the logits of the deployed student, all batch norm in evaluation mode.
+
+    Args:
+        student: its network.
+        predict: the method's way to predict, or None where the network does it alone.
+        variables: those of both.
+        images: standardised images.
+    """
     params, stats, upper, heads = variables
     network = {"params": params.student, "batch_stats": stats.student}
-    student = task.student.apply(network, images, train=False)
-    if task.method.predict is None:
-        return student.logits
-    return task.method.predict(Variables(params.method, stats.method, upper), student, heads)
+    outputs = student.apply(network, images, train=False)
+    if predict is None:
+        return outputs.logits
+    return predict(Variables(params.method, stats.method, upper), outputs, heads)
 
 
 def cost(task: Task, variables: Deployed, image: tuple[int, int, int]) -> dict[str, int]:
@@ -47,7 +58,7 @@ def cost(task: Task, variables: Deployed, image: tuple[int, int, int]) -> dict[s
     images = jax.ShapeDtypeStruct((1, *image), jnp.float32)
 
     def predict(variables: Deployed, images: Any) -> Array:
-        return logits(task, variables, images)
+        return logits(task.student, task.method.predict, variables, images)
 
     program = jax.make_jaxpr(predict)(variables, images).jaxpr
     needed: set[Var] = {v for v in program.outvars if isinstance(v, Var)}

@@ -27,6 +27,11 @@ class Devices:
         return self.mesh.size
 
     @property
+    def kind(self) -> str:
+        """What they are, such as "cpu" or "TPU v5e"."""
+        return self.mesh.devices.flat[0].device_kind
+
+    @property
     def on_cpu(self) -> bool:
         """Whether they are CPUs, on which XLA runs convolutions inside loops slowly."""
         return self.mesh.devices.flat[0].platform == "cpu"

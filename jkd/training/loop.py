@@ -1,6 +1,5 @@
 """Training from the first step, or from a checkpoint, to the last."""
 
-import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,19 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
-from jkd.data import Dataset, epoch_indices, held_out_indices
+from jkd.data import epoch_indices
 from jkd.run import Run
 from jkd.training import deployed
-from jkd.training.calls import Draw, compile_call
+from jkd.training.calls import compile_call
 from jkd.training.deployed import Deployed
 from jkd.training.evaluate import Predictor, accuracy_metrics
+from jkd.training.job import Job, Taught
 from jkd.training.progress import Progress
+from jkd.training.source import Source
 from jkd.training.state import State, student_variables, with_student
-from jkd.training.step import Images, Task
+from jkd.training.step import Task
 
-# A data set stays on the device if it takes at most this share of its memory.
-_RESIDENT_SHARE = 0.25
 _ACCELERATOR_STEPS_PER_CALL = 100
 
 
@@ -36,25 +36,6 @@ class Interrupted(Exception):
 
 class Diverged(Exception):
     """The loss is not finite. The message names the step and the terms; the last checkpoint is kept."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A training: what a step is, on which images, for how long."""
-
-    name: str
-    task: Task
-    dataset: Dataset
-    seed: int
-    train_indices: np.ndarray
-    held_out: np.ndarray
-    batch_size: int
-    epochs: int
-    steps_per_call: int | None
-    checkpoint_every: int
-    eval_batch_size: int
-    teachers: Any = ()  # the teachers' variables
-    vote: np.ndarray | None = None  # the teachers' ensemble logits on the test images
 
 
 @contextmanager
@@ -73,27 +54,28 @@ def _signals() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def train(job: Job, state: State, run: Run) -> State:
+def train(job: Job, taught: Taught, state: State, run: Run) -> State:
     """Trains from the newest checkpoint in `run`, or from `state`, to the last epoch.
 
     Raises:
         Interrupted: a signal asked to stop; what was done is saved.
         Diverged: the loss is not finite any more.
     """
-    task = job.task
+    task, name = job.task, run.workdir.name
     epoch_steps = task.epoch_steps
     state = task.devices.replicate(state)
-    teachers = task.devices.replicate(job.teachers)
+    teachers = task.devices.replicate(taught.teachers)
     step = 0
-    if (restored := run.restore(_items(state))) is not None:
+    if (restored := run.restore(_items(task, state, teachers))) is not None:
         step, items = restored
         state = with_student(items["training"], items["student"])
-        print(f"{job.name}: resumed at step {step:,} of {task.total_steps:,}", flush=True)
+        print(f"{name}: resumed at step {step:,} of {task.total_steps:,}", flush=True)
     steps_per_call = job.steps_per_call or (1 if task.devices.on_cpu else _ACCELERATOR_STEPS_PER_CALL)
     call = compile_call(task, min(steps_per_call, epoch_steps))
-    predict = Predictor(partial(deployed.logits, task), task.augmentation, task.devices, job.eval_batch_size)
-    source = _Source(job)
-    progress = Progress(job.name, task.total_steps, job.epochs, step)
+    logits = partial(deployed.logits, task.student, task.method.predict)
+    predict = Predictor(logits, task.augmentation, task.devices, job.eval_batch_size)
+    source = Source(job)
+    progress = Progress(name, task.total_steps, job.epochs, step)
     speed = _Speed(job.batch_size)
     top1: float | None = None
     try:
@@ -117,57 +99,23 @@ def train(job: Job, state: State, run: Run) -> State:
                     progress.advance(count, epoch + 1, speed.images_per_second, loss, top1)
                     if asked_to_stop() and step < end:
                         _check_finite(unread, run)
-                        _stop(job, run, state, step, asked_to_stop())
+                        run.save(step, _items(task, state, teachers))
+                        _stop(job, run, step, asked_to_stop())
                 _check_finite(unread, run)
                 jax.block_until_ready(state)
-                record = _epoch_record(job, state, epoch + 1, predict, speed)
+                record = _epoch_record(job, taught, state, epoch + 1, predict, speed)
                 state = _reset_totals(state)
                 top1 = record["test/top1"]
                 run.log(step, record)
                 if (epoch + 1) % job.checkpoint_every == 0 or epoch + 1 == job.epochs:
-                    run.save(step, _items(state))
+                    run.save(step, _items(task, state, teachers))
                 progress.epoch(record, speed.seconds_left(task.total_steps - step))
                 if asked_to_stop() and step < task.total_steps:
-                    _stop(job, run, state, step, asked_to_stop())
+                    run.save(step, _items(task, state, teachers))
+                    _stop(job, run, step, asked_to_stop())
     finally:
         progress.close()
     return state
-
-
-class _Source:
-    """Gives each call its images: from device memory where the data set fits, else gathered on the host."""
-
-    def __init__(self, job: Job):
-        self._job = job
-        self._held_out_size = 0
-        level = job.task.method.upper_level
-        if level is not None and level.memory is None:
-            self._held_out_size = job.batch_size
-        stats = job.task.devices.mesh.devices.flat[0].memory_stats() or {}
-        limit = stats.get("bytes_limit", np.inf)
-        data = Images(job.dataset.train_images, job.dataset.train_labels)
-        self._resident: Images | None = None
-        if data.images.nbytes <= _RESIDENT_SHARE * limit:
-            self._resident = job.task.devices.replicate(data)
-
-    def draw(self, order: np.ndarray, step: int, rows: int) -> tuple[Images, Draw]:
-        """Returns images and what the steps from `step` on draw from them, filled up to `rows` rows."""
-        job, size = self._job, self._held_out_size
-        held_out = np.zeros((len(order), 0), np.int32)
-        if size:
-            drawn = [
-                held_out_indices(job.seed, s, job.held_out, size) for s in range(step, step + len(order))
-            ]
-            held_out = np.stack(drawn)
-        missing = ((0, rows - len(order)), (0, 0))
-        draw = Draw(np.pad(order, missing), np.pad(held_out, missing))
-        if self._resident is not None:
-            return self._resident, draw
-        every = np.concatenate([draw.train.ravel(), draw.held_out.ravel()])
-        images = Images(job.dataset.train_images[every], job.dataset.train_labels[every])
-        here = np.arange(len(every), dtype=np.int32)
-        train, rest = here[: draw.train.size], here[draw.train.size :]
-        return images, Draw(train.reshape(draw.train.shape), rest.reshape(draw.held_out.shape))
 
 
 class _Speed:
@@ -196,9 +144,15 @@ class _Speed:
         return steps * self._batch_size / self.images_per_second
 
 
-def _items(state: State) -> dict[str, Any]:
-    """What a checkpoint holds: the student apart, so that it can be read alone."""
-    return {"student": student_variables(state), "training": with_student(state, {})}
+def _items(task: Task, state: State, teachers: tuple[PyTree, ...]) -> dict[str, Any]:
+    """What a checkpoint holds: the student apart, so that it can be read alone.
+
+    Where it does not predict alone, what it needs of its method and its teachers is there too.
+    """
+    items = {"student": student_variables(state), "training": with_student(state, {})}
+    if task.method.predict is not None:
+        items["deployed"] = Deployed.of(task, with_student(state, {}), teachers)
+    return items
 
 
 def _reset_totals(state: State) -> State:
@@ -223,17 +177,18 @@ def _check_finite(unread: tuple[int, Any] | None, run: Run) -> float:
     return float(losses[-1])
 
 
-def _stop(job: Job, run: Run, state: State, step: int, number: int) -> None:
-    run.save(step, _items(state))
+def _stop(job: Job, run: Run, step: int, number: int) -> None:
     run.close()
     raise Interrupted(
         number,
-        f"{job.name}: stopped by {signal.Signals(number).name}, saved at step {step:,} of "
+        f"{run.workdir.name}: stopped by {signal.Signals(number).name}, saved at step {step:,} of "
         f"{job.task.total_steps:,} in {run.workdir}; the same command goes on from there",
     )
 
 
-def _epoch_record(job: Job, state: State, epoch: int, predict: Predictor, speed: _Speed) -> dict[str, Any]:
+def _epoch_record(
+    job: Job, taught: Taught, state: State, epoch: int, predict: Predictor, speed: _Speed
+) -> dict[str, Any]:
     rate = speed.images_per_second
     steps = job.task.epoch_steps
     record: dict[str, Any] = {"epoch": epoch}
@@ -243,10 +198,15 @@ def _epoch_record(job: Job, state: State, epoch: int, predict: Predictor, speed:
         updates = max(float(state.upper_totals["updates"]), 1)
         for name in ("outer_loss", "hypergradient_norm"):
             record[f"train/{name}"] = float(state.upper_totals[name]) / updates
-    logits = predict(Deployed.of(state, job.teachers), job.dataset.test_images)
-    for name, value in accuracy_metrics(logits, job.dataset.test_labels).items():
+    dataset, variables = job.dataset, Deployed.of(job.task, state, taught.teachers)
+    if dataset.validation_images is not None:
+        logits = predict(variables, dataset.validation_images)
+        for name, value in accuracy_metrics(logits, dataset.validation_labels).items():
+            record[f"validation/{name}"] = float(value)
+    logits = predict(variables, dataset.test_images)
+    for name, value in accuracy_metrics(logits, dataset.test_labels).items():
         record[f"test/{name}"] = float(value)
-    if job.vote is not None:
-        record["test/agreement"] = float(np.mean(logits.argmax(-1) == job.vote.argmax(-1)))
+    if taught.vote is not None:
+        record["test/agreement"] = float(np.mean(logits.argmax(-1) == taught.vote.argmax(-1)))
     record["time/images_per_second"] = rate
     return record

@@ -15,18 +15,21 @@ from jkd import files
 from jkd.errors import UserError
 from jkd.methods.base import Examples, Preparation
 from jkd.training.evaluate import Predictor
-from jkd.training.loop import Job
+from jkd.training.job import Job
 from jkd.training.state import State
 from jkd.training.step import teacher_outputs
 
 _REPORT, _ARRAYS = "preparation.json", "preparation.npz"
 
 
-def prepare(job: Job, state: State, names: tuple[str, ...], folder: Path) -> tuple[State, dict[str, Any]]:
+def prepare(
+    job: Job, teachers: tuple[PyTree, ...], state: State, names: tuple[str, ...], folder: Path
+) -> tuple[State, dict[str, Any]]:
     """Lets a method find out what it wants to know, or reads what is kept of it in `folder`; prints it.
 
     Args:
         job: what is to be trained.
+        teachers: the teachers' variables.
         state: the state before the first step.
         names: the teachers'.
         folder: the run's.
@@ -45,16 +48,15 @@ def prepare(job: Job, state: State, names: tuple[str, ...], folder: Path) -> tup
         found = _read(folder, state.stats.method)
     else:
         learned_from = np.setdiff1d(job.train_indices, job.held_out)
-        found = method.prepare(
-            state.stats.method, names, _examples(job, learned_from), _examples(job, job.held_out)
-        )
+        seen = (_examples(job, teachers, indices) for indices in (learned_from, job.held_out))
+        found = method.prepare(state.stats.method, names, *seen)
         _write(folder, found)
     print(found.text, flush=True)
     state = state._replace(stats=state.stats._replace(method=found.state))
     return state, {"preparation": found.report}
 
 
-def _examples(job: Job, indices: np.ndarray) -> Examples:
+def _examples(job: Job, teachers: tuple[PyTree, ...], indices: np.ndarray) -> Examples:
     """Returns training images, without augmentation, with a way to see what the teachers make of them."""
     task, images = job.task, job.dataset.train_images[indices]
 
@@ -66,7 +68,7 @@ def _examples(job: Job, indices: np.ndarray) -> Examples:
             Predictor(partial(seen, network), task.augmentation, task.devices, job.eval_batch_size)(
                 task.devices.replicate(variables), images
             )
-            for network, variables in zip(task.teachers, job.teachers, strict=True)
+            for network, variables in zip(task.teachers, teachers, strict=True)
         ]
 
     return Examples(job.dataset.train_labels[indices], observe)

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, standardise
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
-from jkd.models import head
+from jkd.models import Absent, Head, Outputs
 from jkd.training.devices import Devices
 from jkd.training.state import Split, State
 
 # What the random numbers of a step are for; folded into its key.
-_AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE = range(3)
+_AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE, _DROPOUT = range(4)
 
 
 class Images(NamedTuple):
@@ -45,13 +45,20 @@ class Augmentation:
         return standardise(images, jnp.asarray(self.mean), jnp.asarray(self.std))
 
 
+class TeacherNetwork(NamedTuple):
+    """A teacher's pure functions of its variables: its outputs for the student's images, and its head."""
+
+    outputs: Callable[[PyTree, Float[Array, "b h w c"]], Outputs]
+    head: Callable[[PyTree], Head | Absent]
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What a step needs to know and never changes."""
 
     method: Method
     student: Any
-    teachers: tuple[Any, ...]
+    teachers: tuple[TeacherNetwork, ...]
     optimizer: optax.GradientTransformation
     augmentation: Augmentation
     epoch_steps: int
@@ -72,12 +79,12 @@ class Task:
 
 
 def teacher_outputs(
-    networks: tuple[Any, ...], teachers: PyTree, images: Float[Array, "b h w c"]
+    networks: tuple[TeacherNetwork, ...], teachers: PyTree, images: Float[Array, "b h w c"]
 ) -> tuple[TeacherOutputs, ...]:
     """Returns what each teacher says of the images, in evaluation mode and without a gradient."""
     return jax.lax.stop_gradient(
         tuple(
-            TeacherOutputs(**network.apply(variables, images, train=False)._asdict(), head=head(variables))
+            TeacherOutputs(**network.outputs(variables, images)._asdict(), head=network.head(variables))
             for network, variables in zip(networks, teachers, strict=True)
         )
     )
@@ -89,6 +96,7 @@ class Seen(NamedTuple):
     batch: Batch
     teachers: tuple[TeacherOutputs, ...]
     progress: Float[Array, ""]
+    dropout: UInt32[Array, "..."]  # raw data of a key, for networks that draw while they are trained
     held_out: Batch | None
 
 
@@ -99,7 +107,8 @@ def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_ou
     if raw_held_out is not None:
         held_out = Batch(task.augmentation.evaluate(raw_held_out.images), raw_held_out.labels)
     progress = state.step / task.total_steps
-    return Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), progress, held_out)
+    dropout = jax.random.key_data(_key(state, _DROPOUT))
+    return Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), progress, dropout, held_out)
 
 
 def lower_update(task: Task, state: State, seen: Seen) -> tuple[State, Metrics]:
@@ -142,7 +151,8 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
     assert level is not None
     if level.memory is not None:
         batch = level.memory.sample(_key(state, _MEMORY_SAMPLE), state.memory)
-        seen = Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), seen.progress, batch)
+        asked = teacher_outputs(task.teachers, teachers, batch.images)
+        seen = seen._replace(batch=batch, teachers=asked, held_out=batch)
     result = hypergradient(
         [_inner_loss(task, loss) for loss in level.inner_losses],
         _outer_loss(task, level),
@@ -155,7 +165,7 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
         state.opt_state,
         state.stats,
         [seen] * len(level.inner_losses),
-        seen.held_out,
+        (seen.held_out, seen.dropout),
     )
     updates, upper_opt_state = level.optimizer.update(result.gradient, state.upper_opt_state, state.upper)
     metrics = {
@@ -202,6 +212,7 @@ def _lower_loss(task: Task, loss: LossFn) -> Callable[..., Any]:
             seen.batch.images,
             train=True,
             mutable=["batch_stats"],
+            rngs={"dropout": jax.random.wrap_key_data(seen.dropout)},
         )
         own = Variables(params.method, stats.method, upper)
         result = loss(own, output, seen.teachers, seen.batch, seen.progress)
@@ -221,14 +232,16 @@ def _inner_loss(task: Task, loss: LossFn) -> Callable[..., Any]:
 
 
 def _outer_loss(task: Task, level: UpperLevel) -> Callable[..., Any]:
-    def outer(params: Split, upper: PyTree, stats: Split, batch: Batch):
+    def outer(params: Split, upper: PyTree, stats: Split, seen: tuple[Batch, Any]):
         del upper
+        batch, dropout = seen
         # In training mode: the running statistics of a young student say little about it.
         output, _ = task.student.apply(
             {"params": params.student, "batch_stats": stats.student},
             batch.images,
             train=True,
             mutable=["batch_stats"],
+            rngs={"dropout": jax.random.wrap_key_data(dropout)},
         )
         return level.outer_loss(output, batch), {}
 

@@ -1,0 +1,103 @@
+"""A command line made of settings: a flag for each, its help and its mistakes."""
+
+import argparse
+import typing
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from jkd.errors import UserError, nearest
+from jkd.flags import Setting, flag_name, settings
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that tells a mistake in one line, with the nearest flag that exists."""
+
+    def __init__(self, prog: str, description: str):
+        super().__init__(
+            prog=prog, description=description, allow_abbrev=False, formatter_class=_Help, add_help=False
+        )
+        self.without: set[str] = set()  # flags that are shown in --help and are no values
+        self.add_argument_group("help").add_argument("--help", "-h", action="help", help="show this and exit")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError instead of printing the usage."""
+        raise UserError(message.removeprefix("argument "))
+
+    def add_settings(
+        self, title: str, owner: Callable[..., Any], *, without: tuple[str, ...] = (), prefix: str = ""
+    ) -> None:
+        """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names.
+
+        Args:
+            title: The heading.
+            owner: Whose settings.
+            without: Names of settings that get no flag.
+            prefix: Gives flags --PREFIX.NAME, of which `parse` returns those that were set.
+        """
+        groups: dict[str, argparse._ArgumentGroup] = {}
+        for setting in settings(owner):
+            if setting.name in without:
+                continue
+            heading = setting.flag.group or title
+            if prefix and setting.flag.group:
+                heading = f"{title}: {setting.flag.group}"
+            if heading not in groups:
+                groups[heading] = self.add_argument_group(heading)
+            _add(groups[heading], setting, f"{prefix}." if prefix else "")
+
+    def parse(self, arguments: list[str]) -> dict[str, Any]:
+        """Returns {name: value} of all flags.
+
+        Raises:
+            UserError: for an unknown flag (with the nearest name) or a value of the wrong type.
+        """
+        values, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+            raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help lists them")
+        return {name: value for name, value in vars(values).items() if name not in self.without}
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34, width=110)
+
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
+        return f"usage: {self._prog} [--flag=value ...]\n\n"
+
+
+def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> None:
+    kind, flag = setting.type, setting.flag
+    shown = flag.default if setting.default is None else _show(setting.default)
+    name = flag_name(prefix + setting.name)
+    default = argparse.SUPPRESS if prefix else setting.default
+    common: dict[str, Any] = {"default": default, "dest": prefix + setting.name}
+    meaning = f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
+    help_text = f"{meaning} (default: {shown})".lstrip().replace("%", "%%")
+    if kind is bool:
+        group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
+    elif typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        metavar = {int: "N,N,...", float: "X,X,...", str: "A,B,..."}[element]
+        group.add_argument(name, type=_list_of(element), metavar=metavar, help=help_text, **common)
+    else:
+        kind = str if flag.choices else kind
+        metavar = {int: "N", float: "X", str: "TEXT"}[kind]
+        group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
+
+
+def _list_of(element: type) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(element(part.strip()) for part in text.split(",") if part.strip())
+
+    parse.__name__ = f"list of {element.__name__}"  # as argparse names it in a mistake
+    return parse
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

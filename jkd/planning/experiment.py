@@ -1,0 +1,66 @@
+"""The settings of a run, nothing resolved: what a command line or keyword arguments say."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jkd import methods
+from jkd.errors import UserError, nearest
+from jkd.flags import resolve, settings
+from jkd.methods import Method
+from jkd.planning.settings import PARTS, Data, Execution, Recipe, Student, Teachers
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All settings of a run: which method with which hyperparameters, and everything around it."""
+
+    method: str
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Data = Data()
+    teachers: Teachers = Teachers()
+    student: Student = Student()
+    recipe: Recipe = Recipe()
+    execution: Execution = Execution()
+
+    @classmethod
+    def of(cls, method: str | Callable[..., Method], **given: Any) -> "Experiment":
+        """Sorts settings into the parts they belong to.
+
+        Args:
+            method: Its name, or a function that makes it, which is then registered under its own name.
+            given: Settings by the names of their flags, hyperparameters of the method among them.
+
+        Raises:
+            UserError: There is no such method or no such setting.
+        """
+        if not isinstance(method, str):
+            methods.register(method.__name__, method)
+            method = method.__name__
+        own = {s.name for s in settings(methods.find(method))}
+        parts = {name: {s.name for s in settings(owner)} for name, owner in PARTS.items()}
+        for name in given:
+            known = own.union(*parts.values())
+            if name not in known:
+                raise UserError(f"unknown setting '{name}'{nearest(name, known)}")
+        return cls(
+            method,
+            {name: value for name, value in given.items() if name in own},
+            **{
+                part: PARTS[part](**{name: value for name, value in given.items() if name in names})
+                for part, names in parts.items()
+            },
+        )
+
+    def resolved(self) -> "Experiment":
+        """Returns the settings checked and as the command line would have them, hyperparameters complete.
+
+        Raises:
+            UserError: a value is of the wrong type, out of range or no choice; a hyperparameter is unknown.
+        """
+        parts = {name: owner(**resolve(owner, vars(getattr(self, name)))) for name, owner in PARTS.items()}
+        try:
+            own = resolve(methods.find(self.method), self.hyperparameters)
+        except UserError as error:
+            raise UserError(f"{self.method}: {error}") from None
+        return dataclasses.replace(self, hyperparameters=own, **parts)

@@ -1,0 +1,121 @@
+"""Everything that decides what is computed: the configuration that a run's folder belongs to, and its name."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jkd import methods, models
+from jkd import run as run_folder
+from jkd.planning.experiment import Experiment
+from jkd.planning.settings import digest
+from jkd.provenance import jkd_code, own_code
+from jkd.teachers.teacher import Teacher
+from jkd.training.job import Job
+
+FORMAT = 2  # of a run's configuration; runs of format 1 do not name theirs
+
+
+Identity = dict[str, Any]
+
+
+def identify(
+    experiment: Experiment, job: Job, teachers: Sequence[Teacher | Identity], held_out: float
+) -> Identity:
+    """Returns the configuration of a run, of what JSON can hold.
+
+    Not where things lie: the same images, weights and code elsewhere are the same run.
+
+    Args:
+        experiment: The settings, resolved.
+        job: The training.
+        teachers: Those ready to teach, and the identities of those to be trained first.
+        held_out: The fraction of the training images that is held out.
+    """
+    dataset, task, recipe = job.dataset, job.task, experiment.recipe
+    found: Identity = {
+        "format": FORMAT,
+        "method": experiment.method,
+        "hyperparameters": dict(experiment.hyperparameters),
+        "student": student_name(experiment),
+        "seed": job.seed,
+        "teachers": [_of_teacher(teacher, job) for teacher in teachers],
+        "dataset": {
+            "name": source(dataset.name),
+            "fingerprint": dataset.fingerprint,
+            "num_classes": dataset.num_classes,
+            "classes": list(dataset.class_names) if dataset.class_names else None,
+            "image_size": list(dataset.train_images.shape[1:3]),
+            "held_out": held_out,
+            "validation": experiment.data.validation,
+        }
+        | dataclasses.asdict(task.augmentation),
+        "recipe": dataclasses.asdict(recipe),
+    }
+    student = experiment.student.student
+    code = {
+        "method": own_code(methods.find(experiment.method)),
+        "student": own_code(models.maker(student) if isinstance(student, str) else student),
+    }
+    if not isinstance(student, str):
+        found["student_settings"] = re.sub(r"\s+", " ", repr(student))
+    if any(code.values()):
+        found["code"] = code
+    return found
+
+
+def student_name(experiment: Experiment) -> str:
+    """Returns how the student's network is called."""
+    student = experiment.student.student
+    return student if isinstance(student, str) else type(student).__name__
+
+
+def source(dataset: str) -> str:
+    """Returns where a data set's images come from, without a path."""
+    return dataset.partition(":")[0]
+
+
+def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
+    if not isinstance(teacher, Teacher):
+        name = f"{teacher['student']}-seed{teacher['seed']}"
+        return {"name": name, "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
+    described: dict[str, Any] = {"name": teacher.name.partition("@")[0], "weights": teacher.fingerprint}
+    if code := own_code(teacher.apply):
+        described["code"] = code
+    augmentation = job.task.augmentation
+    ours = {"mean": augmentation.mean, "std": augmentation.std, "image_size": job.dataset.train_images.shape[1]}
+    for what, value in ours.items():
+        theirs = getattr(teacher, what)
+        if theirs not in (None, value):
+            described[what] = theirs
+    return described
+
+
+def folder(parent: Path, identity: Mapping[str, Any], data: str, workdir: str | None, again: bool) -> Path:
+    """Returns the folder of a run.
+
+    Args:
+        parent: Where it lies if no folder is named.
+        identity: The run's configuration, of which its name holds a digest.
+        data: How its images are called in that name.
+        workdir: The folder, where one is named.
+        again: Whether a run that other code of jkd began is to be made anew, beside it.
+    """
+    if workdir:
+        found = Path(workdir)
+    else:
+        digits = digest(dict(identity))
+        method = "" if identity["method"] == "scratch" else f"-{identity['method']}"
+        words = re.sub(r"[^A-Za-z0-9]+", "-", data).strip("-")
+        name = f"{words}-{identity['student']}{method}-seed{identity['seed']}-{digits}"
+        # Of data under another name, but with the same content, it is the same run.
+        there = sorted(parent.glob(f"*-seed{identity['seed']}-{digits}"))
+        found = there[0] if there else parent / name
+    other = again and (found / "config.json").exists() and made_by_other_code(run_folder.read(found))
+    return found.with_name(f"{found.name}-code{jkd_code()}") if other else found
+
+
+def made_by_other_code(contents: run_folder.Contents) -> bool:
+    """Whether a run was begun by other code of jkd than this."""
+    return bool(contents.sessions) and contents.sessions[0].get("code") != jkd_code()

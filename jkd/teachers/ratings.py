@@ -1,0 +1,121 @@
+"""How good teachers are before they teach, and that they stay the same while a run lasts."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jkd import files
+from jkd.errors import UserError
+from jkd.methods.base import TeacherOutputs
+from jkd.models import Absent, Head
+from jkd.run import Run
+from jkd.teachers.teacher import Teacher
+from jkd.training.evaluate import Predictor, accuracy_metrics, vote
+from jkd.training.job import Job
+
+
+class Rating(NamedTuple):
+    """Test metrics of each teacher, with its name, and of their ensemble; and the ensemble's test logits."""
+
+    teachers: list[dict[str, Any]]
+    ensemble: dict[str, Any]
+    logits: np.ndarray
+
+
+def rate(ready: Sequence[Teacher], job: Job) -> Rating:
+    """Rates teachers on the test images of a training; prints what it finds."""
+    dataset, devices, augmentation = job.dataset, job.task.devices, job.task.augmentation
+    logits = []
+    for teacher in ready:
+        network = teacher.network(augmentation)
+        predict = Predictor(
+            lambda variables, images, network=network: network.outputs(variables, images).logits,
+            augmentation,
+            devices,
+            job.eval_batch_size,
+        )
+        logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
+
+    def metrics(values: np.ndarray) -> dict[str, Any]:
+        return {name: float(v) for name, v in accuracy_metrics(values, dataset.test_labels).items()}
+
+    rated = [{"name": t.name} | metrics(values) for t, values in zip(ready, logits, strict=True)]
+    together = vote(logits)
+    rating = Rating(rated, metrics(together), together)
+    print(table(rating), flush=True)
+    return rating
+
+
+def table(rating: Rating) -> str:
+    """Returns the accuracies of the teachers and of their ensemble as lines of text."""
+    rows = [*rating.teachers, {"name": "ensemble (mean of probabilities)"} | rating.ensemble]
+    width = max(len(row["name"]) for row in rows)
+    lines = [
+        f"  {row['name']:<{width}}  test top-1 {row['top1']:.2%}, "
+        f"top-5 {row['top5']:.2%}, loss {row['loss']:.3f}"
+        for row in rows
+    ]
+    return "\n".join(["teachers:", *lines])
+
+
+def check_same(
+    run: Run, ready: Sequence[Teacher], rating: Rating, outputs: Sequence[TeacherOutputs]
+) -> None:
+    """Checks teachers against those a run began with; `teachers.json` remembers them.
+
+    Args:
+        run: The run.
+        ready: Its teachers.
+        rating: What they are worth.
+        outputs: The shapes of what each gives for a batch, with which a finished student can be put together.
+
+    Raises:
+        UserError: the run began with other teachers.
+    """
+    path = run.workdir / "teachers.json"
+    now = [row | {"fingerprint": t.fingerprint} for row, t in zip(rating.teachers, ready, strict=True)]
+    if path.exists():
+        for old, new in zip(files.read_json(path)["teachers"], now, strict=True):
+            if old["fingerprint"] != new["fingerprint"]:
+                raise UserError(
+                    f"{run.workdir} began with another teacher {new['name']} "
+                    f"(weights {old['fingerprint']}, now {new['fingerprint']}): "
+                    "put it back, or give another --workdir"
+                )
+        return
+    rows = [row | {"outputs": shapes(seen)} for row, seen in zip(now, outputs, strict=True)]
+    files.write_json(path, {"teachers": rows, "ensemble": rating.ensemble})
+
+
+def shapes(outputs: TeacherOutputs) -> dict[str, Any]:
+    """Returns the shapes of a teacher's outputs for one image, by name, as JSON can hold them."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, Absent):
+            return None
+        if isinstance(value, Head):
+            return {name: list(leaf.shape) for name, leaf in value._asdict().items()}
+        return [of(leaf) for leaf in value] if isinstance(value, tuple) else list(value.shape[1:])
+
+    return {name: of(value) for name, value in outputs._asdict().items()}
+
+
+def from_shapes(shapes: dict[str, Any], name: str) -> TeacherOutputs:
+    """Returns the signature of a teacher's outputs for one image: the inverse of `shapes`."""
+
+    def array(shape: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+
+    def of(field: str, value: Any) -> Any:
+        if value is None:
+            return Absent(field, name)
+        if isinstance(value, dict):
+            return Head(**{leaf: array(shape) for leaf, shape in value.items()})
+        if value and isinstance(value[0], list):
+            return tuple(array([1, *shape]) for shape in value)
+        return array([1, *value])
+
+    return TeacherOutputs(**{field: of(field, value) for field, value in shapes.items()})

@@ -1,0 +1,116 @@
+"""A teacher: any pure function of variables and images, with the way it sees images."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jkd.errors import UserError
+from jkd.models import Absent, Head, Outputs, OwnNetwork, head
+from jkd.models.own import as_outputs
+from jkd.provenance import fingerprint
+from jkd.training.step import Augmentation, TeacherNetwork
+
+Channels = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network that teaches; it is always in evaluation mode and never gets a gradient.
+
+    Teachers see the same crops as the student, each in its own normalisation and size.
+
+    Attributes:
+        apply: `apply(variables, images)` gives `jkd.models.Outputs`, or logits `[batch, classes]` alone, for
+            standardised images `[batch, height, width, 3]`. It is called within compiled programs, for
+            batches of any size.
+        variables: A pytree of arrays.
+        name: How it is called in tables and pictures.
+        mean: Mean of each channel that it was trained with, of images in [0, 1]; None: as the student's.
+        std: Standard deviation of each channel, likewise.
+        image_size: Height and width that it sees images in (scaled bilinearly); None: as the student does.
+        head: `head(variables)` gives its classifier, the linear layer from embedding to logits, for methods
+            that use it (CA-MKD, MKCD); None: it has none to give.
+    """
+
+    apply: Callable[[PyTree, Float[Array, "b h w c"]], Outputs | Array]
+    variables: PyTree
+    name: str = "teacher"
+    mean: Channels | None = None
+    std: Channels | None = None
+    image_size: int | None = None
+    head: Callable[[PyTree], Head] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without images."""
+        if not callable(self.apply):
+            raise UserError(
+                f"{self.name}: the first argument is a {type(self.apply).__name__}; a teacher is "
+                "Teacher(apply, variables) with a function apply(variables, images)"
+            )
+        for what, least in (("mean", -float("inf")), ("std", 0.0)):
+            value = getattr(self, what)
+            if value is not None:
+                object.__setattr__(self, what, channels(value, f"{self.name}: {what}", least))
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"{self.name}: image_size is {self.image_size}; it must be 1 or more")
+
+    @classmethod
+    def of(cls, network: Any, variables: PyTree, name: str, **view: Any) -> "Teacher":
+        """Returns a network of `jkd.models` with its variables as a teacher."""
+        return cls(partial(_evaluate, network), variables, name, head=head, **view)
+
+    @property
+    def is_jkds(self) -> bool:
+        """Whether it is a network of `jkd.models`, of which all outputs are known."""
+        return isinstance(self.apply, partial) and self.apply.func is _evaluate and not isinstance(
+            self.apply.args[0], OwnNetwork
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that stand for its variables."""
+        return fingerprint(self.variables)
+
+    def network(self, augmentation: Augmentation) -> TeacherNetwork:
+        """Returns how it sees images that were standardised by `augmentation` for the student."""
+
+        def outputs(variables: PyTree, images: Float[Array, "b h w c"]) -> Outputs:
+            return as_outputs(self.apply(variables, self._view(augmentation, images)), self.name)
+
+        def own_head(variables: PyTree) -> Head | Absent:
+            return Absent("head", self.name) if self.head is None else self.head(variables)
+
+        return TeacherNetwork(outputs, own_head)
+
+    def _view(self, augmentation: Augmentation, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        mean, std = self.mean or augmentation.mean, self.std or augmentation.std
+        if (mean, std) != (augmentation.mean, augmentation.std):
+            seen = images * jnp.asarray(augmentation.std) + jnp.asarray(augmentation.mean)
+            images = (seen - jnp.asarray(mean)) / jnp.asarray(std)
+        size = self.image_size
+        if size is not None and images.shape[1:3] != (size, size):
+            images = jax.image.resize(images, (len(images), size, size, images.shape[3]), "bilinear")
+        return images
+
+
+def channels(value: float | Sequence[float], where: str, above: float) -> Channels:
+    """Returns three numbers, one a channel, from one for all or from three.
+
+    Raises:
+        UserError: there are others, or one is not above `above`.
+    """
+    found = (value,) * 3 if isinstance(value, int | float) else tuple(value)
+    if len(found) not in (1, 3) or not all(isinstance(v, int | float) and v > above for v in found):
+        more = f" above {above:g}" if above > -float("inf") else ""
+        raise UserError(f"{where} is {value}; give one number{more}, or three, one for each channel")
+    red, green, blue = map(float, found * 3 if len(found) == 1 else found)
+    return red, green, blue
+
+
+def _evaluate(network: Any, variables: PyTree, images: Float[Array, "b h w c"]) -> Outputs:
+    return network.apply(variables, images, train=False)
