@@ -22,7 +22,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from jkd import files
-from jkd.data import npz
+from jkd.data import npz, registry
+from jkd.data.arrays import REQUIRED
 from jkd.data.dataset import Dataset, assemble
 from jkd.data.digits import TEST_FRACTION
 from jkd.data.images import stack
@@ -62,18 +63,20 @@ def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str
     except UserError:  # not there yet, or damaged
         _prepare(builder, name)
         train, test = _decode(builder, name, image_key, label_key, image_size)
-        arrays = dict(zip(npz.ARRAYS, (*train, *test), strict=True))
+        arrays = dict(zip(REQUIRED, (*train, *test), strict=True))
         _save(cache, arrays)
-    x_train, y_train, x_test, y_test = (arrays[key] for key in npz.ARRAYS)
+    x_train, y_train, x_test, y_test = (arrays[key] for key in REQUIRED)
     label = builder.info.features[label_key]
     return assemble(name, (x_train, y_train), (x_test, y_test), tuple(label.names), label.num_classes)
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
+    own = registry.names()
     if importlib.util.find_spec("tensorflow_datasets") is None:
         raise UserError(
-            f"data set '{name}' is neither digits nor npz:PATH nor folder:PATH, and for any other name "
-            "tensorflow-datasets is missing: pip install tensorflow-datasets importlib_resources"
+            f"data set '{name}' is neither {' nor '.join(own)} nor npz:PATH nor folder:PATH"
+            f"{nearest(name, own)}, and for any other name tensorflow-datasets is missing: "
+            "pip install tensorflow-datasets importlib_resources"
         )
     import tensorflow_datasets as tfds
 
@@ -89,9 +92,12 @@ def _builder(name: str, data_dir: str | None) -> Any:
                 configs = tfds.builder_cls(base).builder_configs
                 hint = nearest(name, (f"{base}/{config}" for config in configs))
             raise UserError(f"data set '{name}' cannot be opened{hint}: {_reason(error)}") from error
+        hint = nearest(name.lower(), [*own, *names])
+        if name and Path(name).is_dir():
+            hint = f" (did you mean 'folder:{name}'?)"
         raise UserError(
-            f"unknown data set '{name}'{nearest(name.lower(), ['digits', *names])}; "
-            "it must be digits, npz:PATH, folder:PATH or a name of tensorflow-datasets"
+            f"unknown data set '{name}'{hint}; "
+            f"it must be {', '.join(own)}, npz:PATH, folder:PATH or a name of tensorflow-datasets"
         ) from error
 
 
