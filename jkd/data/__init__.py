@@ -5,6 +5,7 @@ from jkd.data.dataset import Dataset
 from jkd.data.registry import names, register
 from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
 from jkd.data.sources import check, load
+from jkd.data.splits import split_validation
 
 __all__ = [
     "Data",
@@ -16,5 +17,6 @@ __all__ = [
     "load",
     "names",
     "register",
+    "split_validation",
     "stratified_split",
 ]

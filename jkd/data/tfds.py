@@ -25,9 +25,8 @@ from jkd import files
 from jkd.data import npz, registry
 from jkd.data.arrays import REQUIRED
 from jkd.data.dataset import Dataset, assemble
-from jkd.data.digits import TEST_FRACTION
 from jkd.data.images import stack
-from jkd.data.sampling import stratified_split
+from jkd.data.splits import split_test
 from jkd.errors import UserError, nearest
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -206,13 +205,12 @@ def _decode(
     splits = builder.info.splits
     if "train" not in splits:
         raise UserError(f"data set '{name}' has no split 'train'; it has {', '.join(splits)}")
-    train_images, train_labels = train = read("train")
+    train = read("train")
     for split in ("test", "validation"):
         # Competitions publish test images without labels, as -1.
         if split in splits and next(iter(_examples(builder, name, split)))[label_key] >= 0:
             return train, read(split)
-    kept, test = stratified_split(train_labels, TEST_FRACTION, seed=0)
-    return (train_images[kept], train_labels[kept]), (train_images[test], train_labels[test])
+    return split_test(*train)
 
 
 def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
