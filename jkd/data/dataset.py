@@ -195,8 +195,8 @@ def check_parts(
         raise UserError(f"{name}: there is one class; at least two are needed")
     if class_names is not None and len(class_names) != num_classes:
         raise UserError(
-            f"{name}: there are {len(class_names)} names of classes but {num_classes} classes; "
-            "each class needs one, in the order of the labels"
+            f"{name}: the number of class names is {len(class_names)}; there are {num_classes} classes, "
+            "and each needs one, in the order of the labels"
         )
     return num_classes
 
