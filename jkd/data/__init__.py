@@ -1,7 +1,22 @@
 """Images: where they come from, how they are split and drawn, how they are augmented (`augment`)."""
 
+from jkd.data.arrays import Data
 from jkd.data.dataset import Dataset
+from jkd.data.registry import names, register
 from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
 from jkd.data.sources import check, load
+from jkd.data.splits import split_validation
 
-__all__ = ["Dataset", "batches", "check", "epoch_indices", "held_out_indices", "load", "stratified_split"]
+__all__ = [
+    "Data",
+    "Dataset",
+    "batches",
+    "check",
+    "epoch_indices",
+    "held_out_indices",
+    "load",
+    "names",
+    "register",
+    "split_validation",
+    "stratified_split",
+]

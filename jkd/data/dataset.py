@@ -1,6 +1,7 @@
 """A data set in memory, and the checks that every source of images shares."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from jkd.errors import UserError
 from jkd.provenance import fingerprint
 
 Channels = tuple[float, float, float]
+Part = tuple[np.ndarray, np.ndarray]  # images and their labels
 
 # Published per-channel means and standard deviations of the training images, as the recipes compared with use
 # them.
@@ -24,10 +26,11 @@ _WRITTEN = ("digits", "mnist", "svhn", "omniglot", "cmaterdb")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test images with labels, and what is known about how to feed them to a network.
+    """Training, test and perhaps validation images with labels, and how to feed them to a network.
 
     Attributes:
-        name: The specification it was loaded from, such as `cifar100` or `npz:PATH`.
+        name: The specification it was loaded from, such as `cifar100` or `npz:PATH`, or the name of the
+            user's own arrays.
         train_images: Training images, 0 to 255.
         train_labels: Their classes, 0 to `num_classes - 1`.
         test_images: Test images, of the same size.
@@ -41,6 +44,11 @@ class Dataset:
             and letters.
         padding: Padding of the random crop in pixels: one eighth of the image's size, which is the CIFAR
             recipe's 4 for 32.
+        validation_images: Images of the same size to choose on (an epoch, hyperparameters), so that the test
+            images are looked at once; None where there are none.
+        validation_labels: Their classes; None where there are none.
+        notes: What a run should say of the data set, each in one line: a part that was drawn, or that stands
+            in for another.
     """
 
     name: str
@@ -54,19 +62,29 @@ class Dataset:
     std: Channels
     flip: bool
     padding: int
+    validation_images: UInt8[np.ndarray, "validation height width 3"] | None = None
+    validation_labels: Int32[np.ndarray, " validation"] | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
         """Hexadecimal digits that stand for the images and labels."""
-        return fingerprint((self.train_images, self.train_labels, self.test_images, self.test_labels))
+        parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        # Only where there is such a part: a data set without keeps the digits that folders of runs carry.
+        validation = (self.validation_images, self.validation_labels)
+        return fingerprint(parts if self.validation_images is None else parts + validation)
 
 
 def assemble(
     name: str,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    train: Part,
+    test: Part,
     class_names: tuple[str, ...] | None = None,
     num_classes: int | None = None,
+    *,
+    validation: Part | None = None,
+    flip: bool | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Checks labels and fills in what follows from the images.
 
@@ -77,49 +95,25 @@ def assemble(
         class_names: Names of the classes, where known.
         num_classes: Number of classes where the source declares it. Otherwise it is taken from the training
             labels, and each class must then have a training example.
+        validation: Validation images of the same size, and labels, where there are any.
+        flip: Whether mirroring keeps an image's class; None guesses from the name.
+        notes: What a run should say of the data set.
 
     Returns:
         The data set.
 
     Raises:
-        UserError: A part is empty, sizes differ, or a label is negative, too great, or not among the training
-            labels.
+        UserError: As `check_parts` does.
     """
     (train_images, train_labels), (test_images, test_labels) = train, test
-    for part, labels in (("training", train_labels), ("test", test_labels)):
-        if len(labels) == 0:
-            raise UserError(f"{name}: there are no {part} images; at least one is needed")
-        if labels.min() < 0:
-            raise UserError(
-                f"{name}: {part} label {labels.min()} of image {labels.argmin()} is negative; "
-                "labels count from 0"
-            )
-    if train_images.shape[1:] != test_images.shape[1:]:
-        sizes = [f"{height}x{width}" for _, height, width, _ in (train_images.shape, test_images.shape)]
-        raise UserError(
-            f"{name}: training images are {sizes[0]} and test images {sizes[1]}; give --image-size=N"
-        )
-    present = np.unique(train_labels)
-    if num_classes is None:
-        num_classes = int(present[-1]) + 1
-        missing = np.setdiff1d(np.arange(num_classes), present)
-        if len(missing):
-            raise UserError(
-                f"{name}: training labels go up to {present[-1]} but none is {missing[0]}; "
-                "classes must be numbered from 0 without gaps"
-            )
-    elif present[-1] >= num_classes:
-        raise UserError(
-            f"{name}: training label {present[-1]} is out of range; there are {num_classes} classes"
-        )
-    unseen = np.flatnonzero(~np.isin(test_labels, present))
-    if len(unseen):
-        raise UserError(
-            f"{name}: test label {test_labels[unseen[0]]} of image {unseen[0]} is not among "
-            f"the training labels ({present[0]} to {present[-1]})"
-        )
-    if num_classes < 2:
-        raise UserError(f"{name}: there is one class; at least two are needed")
+    validation_images, validation_labels = validation or (None, None)
+    parts = {"training": train, "test": test} | ({"validation": validation} if validation else {})
+    num_classes = check_parts(
+        name,
+        {part: (images.shape[1:3], labels) for part, (images, labels) in parts.items()},
+        class_names,
+        num_classes,
+    )
     mean, std = _PUBLISHED.get(name.partition(":")[0]) or _channel_statistics(train_images)
     size = min(train_images.shape[1:3])
     return Dataset(
@@ -132,9 +126,79 @@ def assemble(
         class_names=class_names,
         mean=mean,
         std=std,
-        flip=not _is_written(name),
+        flip=not _is_written(name) if flip is None else flip,
         padding=max(1, round(size / 8)),
+        validation_images=validation_images,
+        validation_labels=None if validation_labels is None else validation_labels.astype(np.int32),
+        notes=notes,
     )
+
+
+def check_parts(
+    name: str,
+    parts: Mapping[str, tuple[tuple[int, ...], np.ndarray]],
+    class_names: tuple[str, ...] | None = None,
+    num_classes: int | None = None,
+) -> int:
+    """Checks that the parts of a data set fit each other, without looking at an image.
+
+    Args:
+        name: As for `assemble`.
+        parts: For `training`, `test` and perhaps `validation`: height and width of the images, and labels
+            (integers, `[N]`).
+        class_names: As for `assemble`.
+        num_classes: As for `assemble`.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        UserError: A part is empty, sizes differ, a label is negative, too great, or not among the training
+            labels, or the number of names is not that of the classes.
+    """
+    train_size, train_labels = parts["training"]
+    for part, (size, labels) in parts.items():
+        if len(labels) == 0:
+            raise UserError(f"{name}: there are no {part} images; at least one is needed")
+        if labels.min() < 0:
+            raise UserError(
+                f"{name}: {part} label {labels.min()} of image {labels.argmin()} is negative; "
+                "labels count from 0"
+            )
+        if size != train_size:
+            sizes = [f"{height}x{width}" for height, width in (train_size, size)]
+            raise UserError(
+                f"{name}: training images are {sizes[0]} and {part} images {sizes[1]}; give --image-size=N"
+            )
+    present = np.unique(train_labels)
+    if num_classes is None:
+        num_classes = int(present[-1]) + 1
+        # Not by an array of all classes: a single absurd label would ask for the whole memory.
+        missing = np.flatnonzero(present != np.arange(len(present)))
+        if len(missing):
+            raise UserError(
+                f"{name}: training labels go up to {present[-1]} but none is {missing[0]}; "
+                "classes must be numbered from 0 without gaps"
+            )
+    elif present[-1] >= num_classes:
+        raise UserError(
+            f"{name}: training label {present[-1]} is out of range; there are {num_classes} classes"
+        )
+    for part, (_, labels) in parts.items():
+        unseen = np.flatnonzero(~np.isin(labels, present))
+        if len(unseen):
+            raise UserError(
+                f"{name}: {part} label {labels[unseen[0]]} of image {unseen[0]} is not among "
+                f"the training labels ({present[0]} to {present[-1]})"
+            )
+    if num_classes < 2:
+        raise UserError(f"{name}: there is one class; at least two are needed")
+    if class_names is not None and len(class_names) != num_classes:
+        raise UserError(
+            f"{name}: the number of class names is {len(class_names)}; there are {num_classes} classes, "
+            "and each needs one, in the order of the labels"
+        )
+    return num_classes
 
 
 def _is_written(name: str) -> bool:

@@ -4,9 +4,7 @@ import numpy as np
 
 from jkd.data.dataset import Dataset, assemble
 from jkd.data.images import three_channels
-from jkd.data.sampling import stratified_split
-
-TEST_FRACTION = 0.2  # also of any other data set that comes without a test part; split with seed 0
+from jkd.data.splits import split_test
 
 
 def load(image_size: int | None = None) -> Dataset:
@@ -19,10 +17,5 @@ def load(image_size: int | None = None) -> Dataset:
     digits = load_digits()
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)  # the scans count 0 to 16
     images = three_channels(grey, "digits", image_size or 16)
-    train, test = stratified_split(digits.target, TEST_FRACTION, seed=0)
-    return assemble(
-        "digits",
-        (images[train], digits.target[train]),
-        (images[test], digits.target[test]),
-        class_names=tuple(map(str, digits.target_names)),
-    )
+    train, test = split_test(images, digits.target)
+    return assemble("digits", train, test, class_names=tuple(map(str, digits.target_names)))

@@ -1,68 +1,152 @@
 """Images from folders, one for each class."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jkd.data.dataset import Dataset, assemble
+from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import stack
+from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError
+
+_FORMS = "it must hold train/CLASS/* and test/CLASS/*, or CLASS/* alone"
+_VALIDATION = ("val", "validation")
+
+Classes = dict[str, list[Path]]  # the files of each class, in the order of the classes' names
 
 
 def check(path: Path) -> None:
-    """Checks that `train` and `test` are there with the same classes, none empty, without opening an image.
+    """Checks that the parts are there with the same classes, none empty, without opening an image.
 
     Raises:
-        UserError: They are not.
+        UserError: They are not, or there is a single class.
     """
-    classes = {part: [folder.name for folder, _ in _classes(path, part)] for part in ("train", "test")}
-    for one, other in (("train", "test"), ("test", "train")):
-        missing = sorted(set(classes[one]) - set(classes[other]))
-        if missing:
-            raise UserError(
-                f"folder:{path}: there is {one}/{missing[0]} but no {other}/{missing[0]}; "
-                "training and test images must have the same classes"
-            )
+    classes = _layout(path)[0]["training"]
+    if len(classes) < 2:
+        raise UserError(
+            f"folder:{path}: there is one class, '{next(iter(classes))}'; at least two are needed"
+        )
 
 
 def load(path: Path, image_size: int | None = None) -> Dataset:
-    """Loads `train/CLASS/*` and `test/CLASS/*`; classes are numbered in the order of their folders' names.
+    """Loads a folder for each class; classes are numbered in the order of their folders' names.
 
-    Any image format that Pillow reads; hidden files are passed over.
+    - `train/CLASS/*` and `test/CLASS/*`, and `val/CLASS/*` or `validation/CLASS/*` as the validation part;
+    - `train/` and `val/` or `validation/` without `test/`: that is then the test part;
+    - `CLASS/*` alone: a part of each class, always the same one, is the test part.
+
+    In the latter two cases the data set's notes say so. Any image format that Pillow reads; hidden files are
+    passed over.
 
     Raises:
-        UserError: A folder is missing or empty, or a file is no image, damaged or of another size.
+        UserError: A folder is missing, empty or a link in a circle, or a file is no image, damaged or of
+            another size.
     """
-    check(path)
-    train, test = (_load_part(path, part, image_size) for part in ("train", "test"))
-    names = tuple(folder.name for folder, _ in _classes(path, "train"))
-    return assemble(f"folder:{path}", train, test, names, len(names))
+    folders, notes = _layout(path)
+    names = tuple(folders["training"])
+    parts = {part: _load_part(classes, image_size) for part, classes in folders.items()}
+    if "test" in parts:
+        train, test = parts["training"], parts["test"]
+    else:
+        train, test = split_test(*parts["training"])
+    return assemble(
+        f"folder:{path}", train, test, names, len(names), validation=parts.get("validation"), notes=notes
+    )
 
 
-def _classes(path: Path, part: str) -> list[tuple[Path, list[Path]]]:
-    """The folders of the classes, each with its files, in the order of their names."""
-    layout = "it must hold train/CLASS/* and test/CLASS/*"
-    if not (path / part).is_dir():
-        raise UserError(f"folder:{path}: there is no folder '{path / part}'; {layout}")
-    folders = sorted(entry for entry in (path / part).iterdir() if entry.is_dir() and _is_visible(entry))
-    classes = [(folder, sorted(filter(_is_visible, folder.iterdir()))) for folder in folders]
-    if not classes:
-        raise UserError(f"folder:{path}: '{path / part}' has no folder; {layout}")
-    for folder, files in classes:
-        if not files:
-            raise UserError(f"folder:{path}: class '{folder}' is empty; give it an image or remove it")
-    return classes
+def _layout(path: Path) -> tuple[dict[str, Classes], tuple[str, ...]]:
+    """The classes of `training`, perhaps `test` and `validation`, and what is to be said of them."""
+    where = f"folder:{path}"
+    if not path.is_dir():
+        raise UserError(f"{where}: there is no folder '{path / 'train'}', nor '{path}' itself; {_FORMS}")
+    there = [part for part in ("train", "test", *_VALIDATION) if _is_folder(path / part, where)]
+    if not there:
+        classes = {"training": _classes(path, where, at_least=2)}
+        return classes, (f"{where} is one folder of classes: {TEST_NOTE}",)
+    folders = {"training": "train"} | _folders(path, there)
+    classes = {part: _classes(path / folder, where) for part, folder in folders.items()}
+    for part, folder in folders.items():
+        sides = (("train", classes["training"]), (folder, classes[part]))
+        for (one, names), (other, others) in (sides, sides[::-1]):
+            missing = sorted(names.keys() - others.keys())
+            if missing:
+                raise UserError(
+                    f"{where}: there is {one}/{missing[0]} but no {other}/{missing[0]}; "
+                    f"training and {part} images must have the same classes"
+                )
+    stands_in = folders["test"] != "test"
+    return classes, (f"{where} has no test/: its {folders['test']}/ is the test part",) if stands_in else ()
 
 
-def _is_visible(path: Path) -> bool:
-    return not path.name.startswith(".")
+def _folders(path: Path, there: list[str]) -> dict[str, str]:
+    """The folders of the parts `test` and, where there is one, `validation`."""
+    where = f"folder:{path}"
+    validation = [part for part in there if part in _VALIDATION]
+    if "train" not in there:
+        raise UserError(f"{where}: there is {there[0]}/ but no folder '{path / 'train'}'; {_FORMS}")
+    if len(validation) > 1:
+        raise UserError(f"{where}: there are both val/ and validation/; give it one, or put them together")
+    if "test" in there:
+        return {"test": "test"} | ({"validation": validation[0]} if validation else {})
+    if not validation:
+        raise UserError(f"{where}: there is no folder '{path / 'test'}', nor val/ or validation/; {_FORMS}")
+    return {"test": validation[0]}
 
 
-def _load_part(path: Path, part: str, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    classes = _classes(path, part)
-    files = [file for _, members in classes for file in members]
-    labels = np.repeat(np.arange(len(classes)), [len(members) for _, members in classes])
+def _classes(part: Path, where: str, at_least: int = 1) -> Classes:
+    folders = sorted(
+        entry for entry in part.iterdir() if _is_visible(entry.name) and _is_folder(entry, where)
+    )
+    if not folders:
+        raise UserError(f"{where}: '{part}' has no folder; {_FORMS}")
+    return {folder.name: _files(folder, where, at_least) for folder in folders}
+
+
+def _files(folder: Path, where: str, at_least: int) -> list[Path]:
+    # Unlike Path.iterdir, scandir knows folders from files without asking for each of a million.
+    with os.scandir(folder) as listing:
+        entries = sorted(
+            (entry for entry in listing if _is_visible(entry.name)), key=lambda entry: entry.name
+        )
+    for entry in entries:
+        if entry.is_dir():
+            raise UserError(f"{where}: '{entry.path}' cannot be read as an image, it is a folder; {_FORMS}")
+    if not entries:
+        raise UserError(f"{where}: class '{folder}' is empty; give it an image or remove it")
+    if len(entries) < at_least:
+        raise UserError(
+            f"{where}: class '{folder}' has one image, and a part of each class is held out for testing; "
+            "give it two or more, or make folders train/ and test/"
+        )
+    return [Path(entry.path) for entry in entries]
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _is_folder(entry: Path, where: str) -> bool:
+    """Whether it is a folder; a link must lead to something, and not to where it lies."""
+    if entry.is_symlink():
+        try:
+            target = os.path.realpath(entry, strict=True)
+        except OSError as error:  # nothing there, or a circle
+            raise UserError(
+                f"{where}: the link '{entry}' leads nowhere ({error.strerror}); mend or remove it"
+            ) from error
+        if Path(os.path.realpath(entry.parent)).is_relative_to(target):
+            raise UserError(
+                f"{where}: '{entry}' is a link to '{target}', in which it lies itself; "
+                "it must lead to a folder of images"
+            )
+    return entry.is_dir()
+
+
+def _load_part(classes: Classes, image_size: int | None) -> Part:
+    files = [file for members in classes.values() for file in members]
+    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
     return stack(((f"'{file}'", _open(file)) for file in files), len(files), image_size), labels
 
 

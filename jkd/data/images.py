@@ -66,18 +66,41 @@ def three_channels(
         The images.
 
     Raises:
-        UserError: Another shape or type.
+        UserError: As `check_images` does.
     """
+    check_images(images, where)
     grey = images.ndim == 3
-    if not (grey or (images.ndim == 4 and images.shape[-1] in (1, 3))) or 0 in images.shape[1:]:
-        raise UserError(
-            f"{where} has shape {images.shape}; images must be [N, H, W], [N, H, W, 1] or [N, H, W, 3]"
-        )
-    if images.dtype != np.uint8:
-        raise UserError(f"{where} has type {images.dtype}; images must be uint8, 0 to 255")
     images = images[..., None] if grey else images
     if images.shape[-1] == 1:
         images = np.repeat(images, 3, axis=-1)
     if image_size is None or images.shape[1:3] == (image_size, image_size):
         return np.ascontiguousarray(images)
     return stack((("", Image.fromarray(image)) for image in images), len(images), image_size)
+
+
+def check_images(images: np.ndarray, where: str) -> None:
+    """Checks that an array is one that `three_channels` takes.
+
+    Raises:
+        UserError: Another shape, or another type than uint8; where the numbers tell how they would become
+            uint8, the message does.
+    """
+    channels = images.shape[3:]
+    if images.ndim not in (3, 4) or channels not in ((), (1,), (3,)) or 0 in images.shape[1:]:
+        # PyTorch's order.
+        remedy = ": x.transpose(0, 2, 3, 1)" if images.ndim == 4 and images.shape[1] in (1, 3) else ""
+        raise UserError(
+            f"{where} has shape {images.shape}; "
+            f"images must be [N, H, W], [N, H, W, 1] or [N, H, W, 3]{remedy}"
+        )
+    if images.dtype != np.uint8:
+        raise UserError(f"{where} has type {images.dtype}; images must be uint8, 0 to 255{_remedy(images)}")
+
+
+def _remedy(images: np.ndarray) -> str:
+    if images.dtype.kind not in "iuf" or images.size == 0 or not 0 <= images.min() <= images.max() <= 255:
+        return ""
+    if images.dtype.kind == "f" and images.max() <= 1:
+        # The usual form of images elsewhere: everyone meets this once.
+        return ": multiply by 255 and convert to uint8, (255 * x).round().astype('uint8')"
+    return ": convert them, x.round().astype('uint8')"

@@ -1,14 +1,15 @@
-"""From a specification, as `--dataset=` takes it, to a data set."""
+"""From a specification, as `--dataset=` takes it, or the user's own arrays, to a data set."""
 
 from pathlib import Path
 
-from jkd.data import digits, folder, npz, tfds
+from jkd.data import arrays, digits, folder, npz, registry, tfds
+from jkd.data.arrays import Data
 from jkd.data.dataset import Dataset
 from jkd.errors import UserError
 
 
 def check(
-    spec: str = "digits",
+    spec: str | Data = "digits",
     data_dir: str | None = None,
     image_size: int | None = None,
     cache_dir: str | None = None,
@@ -22,10 +23,18 @@ def check(
         cache_dir: As for `load`.
 
     Raises:
-        UserError: An unknown name, a missing file or package, an image size that is not positive.
+        UserError: An unknown name, a missing file or package, an image size that is not positive; arrays with
+            a mistake.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"--image-size={image_size} is not possible; it must be 1 or more")
+    if isinstance(spec, Data):
+        arrays.check(spec, image_size)
+        return
+    if not isinstance(spec, str):
+        raise UserError(
+            f"the data set is a {type(spec).__name__}; it must be a name, 'npz:PATH', 'folder:PATH' or a Data"
+        )
     try:
         _check_source(spec, data_dir, image_size, cache_dir)
     except OSError as error:  # no permission to look, a name too long, a disk that fails
@@ -38,6 +47,8 @@ def _check_source(spec: str, data_dir: str | None, image_size: int | None, cache
         npz.check(Path(path).expanduser())
     elif kind == "folder":
         folder.check(Path(path).expanduser())
+    elif registry.is_registered(spec):
+        pass  # its function may take long: what it returns is checked when it is loaded
     elif Path(spec).is_file() or Path(spec, "train").is_dir():
         kind = "npz" if Path(spec).is_file() else "folder"
         raise UserError(f"data set '{spec}' is a path; did you mean '{kind}:{spec}'?")
@@ -46,7 +57,7 @@ def _check_source(spec: str, data_dir: str | None, image_size: int | None, cache
 
 
 def load(
-    spec: str = "digits",
+    spec: str | Data = "digits",
     data_dir: str | None = None,
     image_size: int | None = None,
     cache_dir: str | None = None,
@@ -54,7 +65,8 @@ def load(
     """Loads a data set into memory.
 
     Args:
-        spec: `digits`, the name of a data set of tensorflow-datasets, `npz:PATH` or `folder:PATH`.
+        spec: `digits`, a registered name, the name of a data set of tensorflow-datasets, `npz:PATH`,
+            `folder:PATH`, or the arrays themselves.
         data_dir: Where tensorflow-datasets keeps its data; None is its own default.
         image_size: Height and width to scale and crop images to; None keeps the size they have.
         cache_dir: Where decoded images of tensorflow-datasets are kept; None is `$XDG_CACHE_HOME/jkd` or
@@ -67,6 +79,8 @@ def load(
         UserError: The specification, or what it points at, cannot be used.
     """
     check(spec, data_dir, image_size, cache_dir)
+    if isinstance(spec, Data):
+        return arrays.load(spec, image_size)
     kind, _, path = spec.partition(":")
     if kind == "npz":
         return npz.load(Path(path).expanduser(), image_size)
@@ -74,4 +88,6 @@ def load(
         return folder.load(Path(path).expanduser(), image_size)
     if spec == "digits":
         return digits.load(image_size)
+    if registry.is_registered(spec):
+        return arrays.load(registry.create(spec), image_size)
     return tfds.load(spec, data_dir, image_size, cache_dir)

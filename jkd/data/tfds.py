@@ -6,13 +6,10 @@ ArrayRecord, which does not.
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import logging
-import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +18,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from jkd import files
-from jkd.data import npz
-from jkd.data.dataset import Dataset, assemble
-from jkd.data.digits import TEST_FRACTION
+from jkd.data import cache, npz, registry
+from jkd.data.arrays import REQUIRED
+from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import stack
-from jkd.data.sampling import stratified_split
+from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError, nearest
 
-Part = tuple[np.ndarray, np.ndarray]
+# What the test images are, where they are no test split, is kept with them.
+_ORIGIN = "test_split"
+_NOTES = {
+    "validation": "has no test split with labels: its validation split is the test part",
+    "train": f"has no test split with labels: {TEST_NOTE}",
+}
 
 
 def check(name: str, data_dir: str | None, image_size: int | None, cache_dir: str | None) -> None:
@@ -40,7 +41,7 @@ def check(name: str, data_dir: str | None, image_size: int | None, cache_dir: st
     """
     builder = _builder(name, data_dir)
     _keys(builder, name)
-    if not _cache_file(builder, image_size, cache_dir).exists():
+    if not cache.place(builder, image_size, cache_dir).exists():
         _check_tensorflow(builder, name)
 
 
@@ -48,7 +49,7 @@ def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str
     """Loads a data set, downloading and preparing it first if need be, and keeps the decoded images.
 
     Training images are the split `train`. Test images are `test` where that has labels, else `validation`; a
-    data set with neither is split for good as the digits are.
+    data set with neither is split for good as the digits are. In the latter two cases its notes say so.
 
     Raises:
         UserError: As `check` does; preparing fails; the data is damaged; images differ in size and no size is
@@ -56,24 +57,34 @@ def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str
     """
     builder = _builder(name, data_dir)
     image_key, label_key = _keys(builder, name)
-    cache = _cache_file(builder, image_size, cache_dir)
+    file = cache.place(builder, image_size, cache_dir)
     try:
-        arrays = npz.read(cache)
+        arrays = npz.read(file, optional=[_ORIGIN])
     except UserError:  # not there yet, or damaged
         _prepare(builder, name)
-        train, test = _decode(builder, name, image_key, label_key, image_size)
-        arrays = dict(zip(npz.ARRAYS, (*train, *test), strict=True))
-        _save(cache, arrays)
-    x_train, y_train, x_test, y_test = (arrays[key] for key in npz.ARRAYS)
+        train, test, origin = _decode(builder, name, image_key, label_key, image_size)
+        arrays = dict(zip(REQUIRED, (*train, *test), strict=True)) | {_ORIGIN: np.array(origin)}
+        cache.save(file, arrays)
+    x_train, y_train, x_test, y_test = (arrays[key] for key in REQUIRED)
+    note = _NOTES.get(str(arrays.get(_ORIGIN)))  # files of earlier versions do not tell
     label = builder.info.features[label_key]
-    return assemble(name, (x_train, y_train), (x_test, y_test), tuple(label.names), label.num_classes)
+    return assemble(
+        name,
+        (x_train, y_train),
+        (x_test, y_test),
+        tuple(label.names),
+        label.num_classes,
+        notes=(f"{name} {note}",) if note else (),
+    )
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
+    own = registry.names()
     if importlib.util.find_spec("tensorflow_datasets") is None:
         raise UserError(
-            f"data set '{name}' is neither digits nor npz:PATH nor folder:PATH, and for any other name "
-            "tensorflow-datasets is missing: pip install tensorflow-datasets importlib_resources"
+            f"data set '{name}' is neither {' nor '.join(own)} nor npz:PATH nor folder:PATH"
+            f"{nearest(name, own)}, and for any other name tensorflow-datasets is missing: "
+            "pip install tensorflow-datasets importlib_resources"
         )
     import tensorflow_datasets as tfds
 
@@ -89,9 +100,12 @@ def _builder(name: str, data_dir: str | None) -> Any:
                 configs = tfds.builder_cls(base).builder_configs
                 hint = nearest(name, (f"{base}/{config}" for config in configs))
             raise UserError(f"data set '{name}' cannot be opened{hint}: {_reason(error)}") from error
+        hint = nearest(name.lower(), [*own, *names])
+        if name and Path(name).is_dir():
+            hint = f" (did you mean 'folder:{name}'?)"
         raise UserError(
-            f"unknown data set '{name}'{nearest(name.lower(), ['digits', *names])}; "
-            "it must be digits, npz:PATH, folder:PATH or a name of tensorflow-datasets"
+            f"unknown data set '{name}'{hint}; "
+            f"it must be {', '.join(own)}, npz:PATH, folder:PATH or a name of tensorflow-datasets"
         ) from error
 
 
@@ -180,7 +194,9 @@ def _prepare(builder: Any, name: str) -> None:
 
 def _decode(
     builder: Any, name: str, image_key: str, label_key: str, image_size: int | None
-) -> tuple[Part, Part]:
+) -> tuple[Part, Part, str]:
+    """Training and test images, each with labels, and the split that the latter come from."""
+
     def read(split: str) -> Part:
         count = builder.info.splits[split].num_examples
         labels = np.empty(count, np.int32)
@@ -200,13 +216,12 @@ def _decode(
     splits = builder.info.splits
     if "train" not in splits:
         raise UserError(f"data set '{name}' has no split 'train'; it has {', '.join(splits)}")
-    train_images, train_labels = train = read("train")
+    train = read("train")
     for split in ("test", "validation"):
         # Competitions publish test images without labels, as -1.
         if split in splits and next(iter(_examples(builder, name, split)))[label_key] >= 0:
-            return train, read(split)
-    kept, test = stratified_split(train_labels, TEST_FRACTION, seed=0)
-    return (train_images[kept], train_labels[kept]), (train_images[test], train_labels[test])
+            return train, read(split), split
+    return *split_test(*train), "train"
 
 
 def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
@@ -225,28 +240,3 @@ def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
             f"data set '{name}' cannot be read from {builder.data_path} ({_reason(error)}); "
             "delete that folder to have it prepared again"
         ) from error
-
-
-def _cache_file(builder: Any, image_size: int | None, cache_dir: str | None) -> Path:
-    folder = files.cache_folder(cache_dir)
-    # Two data directories may hold different data under one name.
-    origin = hashlib.sha256(os.path.realpath(builder.data_path).encode()).hexdigest()[:8]
-    size = f"-{image_size}px" if image_size else ""
-    return folder / f"{builder.info.full_name.replace('/', '-')}{size}-{origin}.npz"
-
-
-def _save(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes the cache, all or nothing. A run can do without: a full or read-only disk is only a warning."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f"{file.name}.{os.getpid()}")  # two runs may decode at once
-        try:
-            with open(temporary, "wb") as stream:
-                np.savez(stream, **arrays)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        warnings.warn(
-            f"decoded images are not kept, so the next start decodes them again: {error}", stacklevel=2
-        )

@@ -65,6 +65,19 @@ def test_a_path_without_its_kind_is_recognised(tmp_path):
         data.check(str(tmp_path))
 
 
+def test_a_folder_named_like_no_data_set_is_recognised(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_pets" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"unknown data set 'my_pets'.*did you mean 'folder:my_pets'"):
+        data.check("my_pets")
+
+
+def test_the_fingerprint_is_that_which_folders_of_runs_carry():
+    # Of the commit before data sets could have a validation part.
+    assert data.load().fingerprint == "6e4b65065c1e"
+
+
 def test_an_image_size_must_be_positive():
     with pytest.raises(UserError, match="--image-size=0"):
         data.check("digits", image_size=0)

@@ -41,6 +41,21 @@ def test_grey_images_get_three_channels(tmp_path, channel_axis):
         chex.assert_trees_all_equal(loaded.test_images[..., channel], GOOD["x_test"][..., 0])
 
 
+def test_a_validation_part_is_read_where_there_is_one(tmp_path):
+    part = {"x_validation": GOOD["x_test"][:3], "y_validation": np.array([[2], [0], [1]])}
+    loaded = data.load(f"npz:{_write(tmp_path, **part)}")
+    chex.assert_trees_all_equal(loaded.validation_images, part["x_validation"])
+    chex.assert_trees_all_equal(loaded.validation_labels, np.array([2, 0, 1], np.int32))
+    without = data.load(f"npz:{_write(tmp_path)}")
+    assert without.validation_images is None and without.fingerprint != loaded.fingerprint
+
+
+def test_half_a_validation_part_is_told_before_any_work(tmp_path):
+    path = _write(tmp_path, x_validation=GOOD["x_test"])
+    with pytest.raises(UserError, match=r"there is no array 'y_validation'; it has x_train, .* x_validation"):
+        data.check(f"npz:{path}")
+
+
 def test_images_are_scaled_to_the_size_asked_for(tmp_path):
     wide = random.integers(0, 256, (6, 10, 20, 3), dtype=np.uint8)
     loaded = data.load(f"npz:{_write(tmp_path, x_test=wide)}", image_size=5)
@@ -79,6 +94,11 @@ def test_images_of_handwriting_are_not_mirrored(tmp_path):
         ({"y_test": np.array([0, 1, 2, 0, 3, 2])}, "test label 3 of image 4 is not among"),
         ({"y_train": np.arange(12) % 3 + 1}, "training labels go up to 3 but none is 0"),
         ({"y_train": np.zeros(12, int), "y_test": np.zeros(6, int)}, "there is one class"),
+        (
+            {"x_validation": GOOD["x_test"], "y_validation": np.arange(6)},
+            "validation label 3 of image 3 is not among",
+        ),
+        ({"x_train": GOOD["x_train"] / 255}, "multiply by 255 and convert to uint8"),
         ({"y_train": np.array([{}] * 12)}, "an array cannot be read"),
     ],
 )

@@ -143,7 +143,17 @@ def test_grey_images_get_three_channels(folders):
 
 def test_a_test_split_without_labels_gives_way_to_validation(folders):
     _prepare(folders["data_dir"], splits={"train": 6, "test": 3, "validation": 2}, test_label="test")
-    chex.assert_shape(data.load("tiny", **folders).test_images, (2, 4, 4, 3))
+    for _ in range(2):  # decoded, and from the cache
+        loaded = data.load("tiny", **folders)
+        chex.assert_shape(loaded.test_images, (2, 4, 4, 3))
+        assert loaded.notes == ("tiny has no test split with labels: its validation split is the test part",)
+
+
+def test_beside_test_validation_is_not_used(folders):
+    _prepare(folders["data_dir"], splits={"train": 6, "test": 3, "validation": 2})
+    loaded = data.load("tiny", **folders)
+    chex.assert_shape(loaded.test_images, (3, 4, 4, 3))
+    assert loaded.validation_images is None and loaded.notes == ()
 
 
 def test_a_data_set_without_test_images_is_split_for_good(folders):
@@ -152,6 +162,8 @@ def test_a_data_set_without_test_images_is_split_for_good(folders):
     np.testing.assert_array_equal(np.bincount(loaded.test_labels), [2, 2])
     pixels = np.concatenate([loaded.train_images, loaded.test_images])[:, 0, 0, 0]
     np.testing.assert_array_equal(np.sort(pixels), np.arange(20))
+    note = "tiny has no test split with labels: 20 % of each class, drawn with seed 0, are the test part"
+    assert loaded.notes == data.load("tiny", **folders).notes == (note,)
 
 
 def test_a_data_set_without_training_images_is_told(folders):
