@@ -105,10 +105,11 @@ def settings(owner: Callable[..., Any]) -> list[Setting]:
         default = parameter.default
         if default is inspect.Parameter.empty:
             raise UserError(f"{where} has no default; give it one")
-        hint, extras = hints.get(name, _type_of(default)), ()
+        hint = hints.get(name, _type_of(default))
+        extras: list[Any] = []
         if typing.get_origin(hint) is Annotated:
             hint, *extras = typing.get_args(hint)
-        flags = [e if isinstance(e, Flag) else Flag(e) for e in extras if isinstance(e, Flag | str)]
+        flags = [extra if isinstance(extra, Flag) else Flag(extra) for extra in extras]
         flag = flags[0] if flags else Flag("")
         if typing.get_origin(hint) is Literal and not flag.choices:
             flag = dataclasses.replace(flag, choices=typing.get_args(hint))
@@ -168,7 +169,9 @@ def _kind(hint: Any) -> _Kind:
         return _Kind(given[0] if given else None, types.NoneType in arguments, objects)
     if origin is tuple:
         element = _kind(arguments[0])
-        return _Kind(tuple[element.type, ...] if element.type in (int, float, str) else None, False, element.objects)
+        return _Kind(
+            _list(element.type) if element.type in (int, float, str) else None, objects=element.objects
+        )
     if hint in _WORDS:
         return _Kind(hint)
     return _Kind(None, objects=(hint,) if isinstance(hint, type) and hint is not types.NoneType else ())
@@ -176,7 +179,11 @@ def _kind(hint: Any) -> _Kind:
 
 def _type_of(default: Any) -> Any:
     """Returns the type that a setting without an annotation has."""
-    return tuple[type(default[0]), ...] if isinstance(default, tuple) and default else type(default)
+    return _list(type(default[0])) if isinstance(default, tuple) and default else type(default)
+
+
+def _list(element: Any) -> Any:
+    return tuple.__class_getitem__((element, ...))
 
 
 def _converted(kind: _Kind, given: Any) -> Any:

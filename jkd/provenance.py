@@ -51,7 +51,7 @@ def fingerprint(arrays: PyTree) -> str:
 
 @functools.cache
 def jkd_code() -> str:
-    """Returns eight hexadecimal digits that stand for jkd's source, but for what only reads runs or prints."""
+    """Returns eight hexadecimal digits that stand for jkd's source but what only reads runs or prints."""
     sources = sorted(_JKD.rglob("*.py"))
     decides = [path for path in sources if path.relative_to(_JKD).parts[0] not in ("report", "experiments")]
     return _digest({str(path.relative_to(_JKD)): path.read_bytes() for path in decides})
@@ -96,13 +96,17 @@ def _collect(module: Any, root: Path, sources: dict[str, bytes]) -> None:
     # By its number, not its name: a copy under another path is the same code.
     sources[str(len(sources))] = content
     for value in list(vars(module).values()):
-        other = value if inspect.ismodule(value) else sys.modules.get(getattr(value, "__module__", None) or "")
+        other = (
+            value if inspect.ismodule(value) else sys.modules.get(getattr(value, "__module__", None) or "")
+        )
         if other is not None:
             _collect(other, root, sources)
 
 
 def _is_own(path: Path, root: Path) -> bool:
-    installed = path.is_relative_to(root) and {"site-packages", "dist-packages"} & {*path.relative_to(root).parts}
+    installed = path.is_relative_to(root) and {"site-packages", "dist-packages"} & {
+        *path.relative_to(root).parts
+    }
     return path.is_relative_to(root) and not installed and not any(map(path.is_relative_to, (_JKD, _STDLIB)))
 
 

@@ -95,6 +95,18 @@ def restore_item(workdir: str | os.PathLike[str], name: str, abstract: PyTree) -
         return checkpoints.restore(manager, step, {name: abstract})[name]
 
 
+def item_names(workdir: str | os.PathLike[str]) -> set[str]:
+    """Returns the names of the items of the newest complete checkpoint in a run's folder; none, no names."""
+    folder = Path(workdir) / "checkpoints"
+    if not folder.is_dir():
+        return set()
+    with checkpoints.open_to_read(folder) as manager:
+        step = manager.latest_step()
+    return (
+        set() if step is None else {entry.name for entry in (folder / str(step)).iterdir() if entry.is_dir()}
+    )
+
+
 class Run:
     """A run's folder, open for writing by this process alone. Use it as a context manager, or `close` it."""
 

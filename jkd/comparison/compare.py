@@ -189,7 +189,10 @@ def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Tri
     session = provenance.session()
     plan = next((cell.plan for cell in cells if cell.plan.teachers), cells[0].plan)
     dataset, recipe = plan.job.dataset, plan.experiment.recipe
-    names = [row.get("name", "") + (f" ({row['epochs']} epochs)" if "epochs" in row else "") for row in plan.identity["teachers"]]
+    names = [
+        row.get("name", "") + (f" ({row['epochs']} epochs)" if "epochs" in row else "")
+        for row in plan.identity["teachers"]
+    ]
     facts = {
         "Data": f"{dataset.name}: {len(dataset.train_images):,} training images; accuracies are on its "
         f"test split, {len(dataset.test_images):,} images of {dataset.num_classes} classes",
@@ -204,8 +207,8 @@ def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Tri
             facts[f"Set for {choice.method}"] = values
     if trials:
         facts["Tuned"] = (
-            f"at most {settings.tune_trials} choices for each method, scored on images held out from training "
-            "(tuning.json); test images had no part in the choice"
+            f"at most {settings.tune_trials} choices for each method, scored on images held out from "
+            "training (tuning.json); test images had no part in the choice"
         )
     devices, versions = session["devices"], session["versions"]
     facts["Command"] = f"`{session['command']}`"

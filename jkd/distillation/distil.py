@@ -26,7 +26,7 @@ from jkd.training.preparation import prepare
 
 @dataclasses.dataclass(frozen=True)
 class Faculty:
-    """Teachers that are ready, for all runs with the same teachers and test images; rated when first needed."""
+    """Teachers that are ready, shared by runs with the same test images; rated when first needed."""
 
     teachers: tuple[Teacher, ...]
     job: Job

@@ -62,7 +62,8 @@ def _train_teachers(prog: str, arguments: list[str]) -> None:
     add_extras(parser)
     planned = plan(Experiment.of("aver", **parser.parse(arguments)))
     cache_programs(planned.experiment.execution)
-    print(f"{len(Faculty.of(planned).rating.teachers)} teachers are in {planned.experiment.teachers.teacher_dir}")
+    count = len(Faculty.of(planned).rating.teachers)
+    print(f"{count} teachers are in {planned.experiment.teachers.teacher_dir}", flush=True)
 
 
 def given(arguments: list[str] | None) -> list[str]:

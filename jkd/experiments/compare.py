@@ -38,7 +38,8 @@ def _compare(arguments: list[str]) -> None:
         method, dot, name = flag.partition(".")
         if dot:
             of_methods[method][name] = value
-    base = Experiment("scratch", **{name: part(owner, values) for name, owner in PARTS.items()})
+    shared = {name: value for name, value in values.items() if name != "workdir"}  # that is the comparison's
+    base = Experiment("scratch", **{name: part(owner, shared) for name, owner in PARTS.items()})
     compare(part(Compare, values), base, of_methods, recipe.published)
 
 

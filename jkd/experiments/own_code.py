@@ -1,4 +1,4 @@
-"""`--import`: own methods, networks, teachers and data sets, brought to a command line by the file they are in."""
+"""`--import`: own methods, networks, teachers and data sets, by the file or module that registers them."""
 
 import hashlib
 import importlib
@@ -45,14 +45,18 @@ def bring(name: str) -> ModuleType:
     is_file = name.endswith(".py")
     path = Path(name).resolve()
     if is_file and not path.is_file():
-        raise UserError(f"{FLAG}={name}: there is no such file; give the path of a .py file or a module's name")
+        raise UserError(
+            f"{FLAG}={name}: there is no such file; give the path of a .py file or a module's name"
+        )
     try:
         return _load(path) if is_file else importlib.import_module(name)
     except UserError:
         raise
     except Exception as error:  # whatever somebody's file may raise
         told = str(error).strip().splitlines()
-        raise UserError(f"{FLAG}={name}: it cannot be imported ({type(error).__name__}: {' '.join(told)})") from error
+        raise UserError(
+            f"{FLAG}={name}: it cannot be imported ({type(error).__name__}: {' '.join(told)})"
+        ) from error
 
 
 def _load(path: Path) -> ModuleType:

@@ -61,16 +61,17 @@ class Absent:
     __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse
 
 
-def head(variables: Any) -> Head | Absent:
+def head(variables: Any) -> Head:
     """Returns the head of the network that has these variables: the one matrix among its parameters.
 
-    A network with none or several, which is not one of jkd's, has a head that is `Absent`.
+    Where there is none or are several, as may be in a network that is not jkd's, it is `Absent`.
     """
+    absent: Any = Absent("head", "a network that has not exactly one matrix")
     params = variables["params"]
     found = [path for path, leaf in jax.tree.leaves_with_path(params) if len(leaf.shape) == 2]
     if len(found) != 1:
-        return Absent("head", "a network with none or several matrices")
+        return absent
     layer = params
     for entry in found[0][:-1]:
         layer = layer[entry.key]
-    return Head(layer["kernel"], layer["bias"]) if {"kernel", "bias"} <= layer.keys() else Absent("head", "it")
+    return Head(layer["kernel"], layer["bias"]) if {"kernel", "bias"} <= layer.keys() else absent

@@ -44,7 +44,7 @@ class OwnNetwork:
         variables = self.module.init({"params": key, "dropout": key}, images, **self._argument(train))
         if other := variables.keys() - _COLLECTIONS:
             raise UserError(
-                f"{self.name} has variables '{min(other)}'; a network's are {' and '.join(sorted(_COLLECTIONS))}"
+                f"{self.name} has variables '{min(other)}'; a network's are params and batch_stats"
             )
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
@@ -62,7 +62,7 @@ class OwnNetwork:
         outputs = as_outputs(outputs, self.name)
         return (outputs, {"batch_stats": changed.get("batch_stats", {})}) if mutable else outputs
 
-    def _argument(self, train: bool) -> dict[str, bool]:
+    def _argument(self, train: bool) -> dict[str, Any]:
         # A module of NNX is wrapped, and the wrapper takes any argument.
         call = getattr(self.module, "nnx_class", type(self.module)).__call__
         parameters = inspect.signature(call).parameters
@@ -82,6 +82,7 @@ def as_outputs(given: Any, who: str) -> Outputs:
     if isinstance(given, Outputs):
         return given
     if isinstance(given, jax.Array) and given.ndim == 2:
-        return Outputs(given, *(Absent(field, who) for field in Outputs._fields[1:]))
+        others: dict[str, Any] = {field: Absent(field, who) for field in Outputs._fields[1:]}
+        return Outputs(given, **others)
     shown = f"shape {given.shape}" if hasattr(given, "shape") else type(given).__name__
     raise UserError(f"{who} gives {shown}; a network gives logits [batch, classes] or jkd.models.Outputs")

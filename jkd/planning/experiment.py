@@ -17,11 +17,11 @@ class Experiment:
 
     method: str
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    data: Data = Data()
-    teachers: Teachers = Teachers()
-    student: Student = Student()
-    recipe: Recipe = Recipe()
-    execution: Execution = Execution()
+    data: Data = dataclasses.field(default_factory=Data)
+    teachers: Teachers = dataclasses.field(default_factory=Teachers)
+    student: Student = dataclasses.field(default_factory=Student)
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    execution: Execution = dataclasses.field(default_factory=Execution)
 
     @classmethod
     def of(cls, method: str | Callable[..., Method], **given: Any) -> "Experiment":

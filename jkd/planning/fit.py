@@ -35,7 +35,9 @@ def check_fit(job: Job, teachers: Sequence[Teacher], student: str, method: str) 
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     for teacher, network, own in zip(teachers, job.task.teachers, own_teachers, strict=True):
         if own:
-            _check_logits(job, _shapes(teacher.name, network.outputs, teacher.variables, images), teacher.name)
+            _check_logits(
+                job, _shapes(teacher.name, network.outputs, teacher.variables, images), teacher.name
+            )
     if own_student:
         network = job.task.student
         variables = _shapes(student, lambda x: network.init(jax.random.key(0), x, train=False), images)

@@ -1,4 +1,4 @@
-"""Everything that decides what is computed: the configuration that a run's folder belongs to, and its name."""
+"""Everything that decides what is computed: the configuration that a run's folder belongs to."""
 
 import dataclasses
 import re
@@ -84,7 +84,11 @@ def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
     if code := own_code(teacher.apply):
         described["code"] = code
     augmentation = job.task.augmentation
-    ours = {"mean": augmentation.mean, "std": augmentation.std, "image_size": job.dataset.train_images.shape[1]}
+    ours = {
+        "mean": augmentation.mean,
+        "std": augmentation.std,
+        "image_size": job.dataset.train_images.shape[1],
+    }
     for what, value in ours.items():
         theirs = getattr(teacher, what)
         if theirs not in (None, value):

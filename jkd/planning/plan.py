@@ -57,7 +57,8 @@ class Plan:
         lines = [
             f"{self.folder}",
             f"  method    {self.experiment.method}" + (f" ({settled})" if settled else ""),
-            f"  data      {dataset.name}: {', '.join(parts)}; {dataset.num_classes} classes, {height}×{width}",
+            f"  data      {dataset.name}: {', '.join(parts)}; "
+            f"{dataset.num_classes} classes, {height}×{width}",
             *(f"  teacher   {_described(teacher)}" for teacher in self.teachers),
             f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
             f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
@@ -108,7 +109,10 @@ class _Draft(NamedTuple):
 
 def _draft(given: Experiment) -> _Draft:
     experiment = given.resolved()
-    method = methods.find(given.method)(**experiment.hyperparameters)
+    try:
+        method = methods.find(given.method)(**experiment.hyperparameters)
+    except UserError as error:
+        raise UserError(f"{given.method}: {error}") from None
     if isinstance(experiment.student.student, str):
         try:
             models.maker(experiment.student.student)
@@ -186,11 +190,15 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
     name = Path(dataset.name).stem
     folder = known.folder(Path("runs"), identity, name, execution.workdir, execution.again)
     made = Plan(experiment, job, who, identity, folder)
-    check_fit(job, [_as_teacher(teacher) for teacher in who], known.student_name(experiment), experiment.method)
+    check_fit(
+        job, [_as_teacher(teacher) for teacher in who], known.student_name(experiment), experiment.method
+    )
     return made
 
 
-def _teacher(draft: _Draft, teacher: Named | Teacher, dataset: Dataset, read: dict[Any, Teacher]) -> Teacher | Plan:
+def _teacher(
+    draft: _Draft, teacher: Named | Teacher, dataset: Dataset, read: dict[Any, Teacher]
+) -> Teacher | Plan:
     """Returns a teacher that is ready, or the plan of the run that makes it."""
     if isinstance(teacher, Teacher):
         return teacher

@@ -47,7 +47,11 @@ class Data:
     ] = 0.05
     validation: Annotated[
         float,
-        Flag("fraction of the training images, held out from all, to choose the best epoch on", at_least=0, below=1),
+        Flag(
+            "fraction of the training images, held out from all, to choose the best epoch on",
+            at_least=0,
+            below=1,
+        ),
     ] = 0.0
 
 
@@ -85,8 +89,8 @@ class Teachers:
     teachers: Annotated[
         tuple[str | Teacher, ...],
         Flag(
-            "each ARCH (trained first if not found) or ARCH@PATH, with how it sees images where that is its own: "
-            "ARCH@PATH:mean=R/G/B:std=R/G/B:size=N"
+            "each ARCH (trained first if not found) or ARCH@PATH, with how it sees images if not as the "
+            "student does: ARCH@PATH:mean=R/G/B:std=R/G/B:size=N"
         ),
     ] = ("resnet14", "resnet14", "wrn_16_1")
     teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"
@@ -94,7 +98,8 @@ class Teachers:
         int | None, Flag("epochs of teachers trained here", at_least=1, default="as --epochs")
     ] = None
     teacher_seed: Annotated[
-        int, Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0, at_most=MAX_SEED)
+        int,
+        Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0, at_most=MAX_SEED),
     ] = 0
 
 
@@ -124,9 +129,7 @@ class Execution:
     ] = None
     checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
     eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
-    again: Annotated[
-        bool, Flag("make a run that other code of jkd made anew, in a folder beside it")
-    ] = False
+    again: Annotated[bool, Flag("make a run that other code of jkd made anew, in a folder beside it")] = False
 
 
 PARTS = {"data": Data, "teachers": Teachers, "student": Student, "recipe": Recipe, "execution": Execution}

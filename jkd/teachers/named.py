@@ -74,7 +74,9 @@ def parse(given: Sequence[str | Teacher], first_seed: int) -> list[Named | Teach
 def _made(name: str) -> Teacher:
     teacher = _REGISTERED[name]()
     if not isinstance(teacher, Teacher):
-        raise UserError(f"--teachers={name}: what was registered gives a {type(teacher).__name__}, not a Teacher")
+        raise UserError(
+            f"--teachers={name}: what was registered gives a {type(teacher).__name__}, not a Teacher"
+        )
     return teacher
 
 

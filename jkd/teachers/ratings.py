@@ -1,11 +1,13 @@
 """How good teachers are before they teach, and that they stay the same while a run lasts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PyTree
 
 from jkd import files
 from jkd.errors import UserError
@@ -15,6 +17,7 @@ from jkd.run import Run
 from jkd.teachers.teacher import Teacher
 from jkd.training.evaluate import Predictor, accuracy_metrics, vote
 from jkd.training.job import Job
+from jkd.training.step import TeacherNetwork
 
 
 class Rating(NamedTuple):
@@ -30,13 +33,8 @@ def rate(ready: Sequence[Teacher], job: Job) -> Rating:
     dataset, devices, augmentation = job.dataset, job.task.devices, job.task.augmentation
     logits = []
     for teacher in ready:
-        network = teacher.network(augmentation)
-        predict = Predictor(
-            lambda variables, images, network=network: network.outputs(variables, images).logits,
-            augmentation,
-            devices,
-            job.eval_batch_size,
-        )
+        seen = partial(_logits, teacher.network(augmentation))
+        predict = Predictor(seen, augmentation, devices, job.eval_batch_size)
         logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
 
     def metrics(values: np.ndarray) -> dict[str, Any]:
@@ -47,6 +45,10 @@ def rate(ready: Sequence[Teacher], job: Job) -> Rating:
     rating = Rating(rated, metrics(together), together)
     print(table(rating), flush=True)
     return rating
+
+
+def _logits(network: TeacherNetwork, variables: PyTree, images: Float[Array, "b h w c"]) -> Array:
+    return network.outputs(variables, images).logits
 
 
 def table(rating: Rating) -> str:
@@ -61,9 +63,7 @@ def table(rating: Rating) -> str:
     return "\n".join(["teachers:", *lines])
 
 
-def check_same(
-    run: Run, ready: Sequence[Teacher], rating: Rating, outputs: Sequence[TeacherOutputs]
-) -> None:
+def check_same(run: Run, ready: Sequence[Teacher], rating: Rating, outputs: Sequence[TeacherOutputs]) -> None:
     """Checks teachers against those a run began with; `teachers.json` remembers them.
 
     Args:
@@ -103,10 +103,10 @@ def shapes(outputs: TeacherOutputs) -> dict[str, Any]:
     return {name: of(value) for name, value in outputs._asdict().items()}
 
 
-def from_shapes(shapes: dict[str, Any], name: str) -> TeacherOutputs:
-    """Returns the signature of a teacher's outputs for one image: the inverse of `shapes`."""
+def from_shapes(shapes: dict[str, Any], name: str, batch: int) -> TeacherOutputs:
+    """Returns the signature of a teacher's outputs for a batch: the inverse of `shapes`."""
 
-    def array(shape: Any) -> jax.ShapeDtypeStruct:
+    def array(shape: Any) -> Any:
         return jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
 
     def of(field: str, value: Any) -> Any:
@@ -115,7 +115,7 @@ def from_shapes(shapes: dict[str, Any], name: str) -> TeacherOutputs:
         if isinstance(value, dict):
             return Head(**{leaf: array(shape) for leaf, shape in value.items()})
         if value and isinstance(value[0], list):
-            return tuple(array([1, *shape]) for shape in value)
-        return array([1, *value])
+            return tuple(array([batch, *shape]) for shape in value)
+        return array([batch, *value])
 
     return TeacherOutputs(**{field: of(field, value) for field, value in shapes.items()})

@@ -67,8 +67,10 @@ class Teacher:
     @property
     def is_jkds(self) -> bool:
         """Whether it is a network of `jkd.models`, of which all outputs are known."""
-        return isinstance(self.apply, partial) and self.apply.func is _evaluate and not isinstance(
-            self.apply.args[0], OwnNetwork
+        return (
+            isinstance(self.apply, partial)
+            and self.apply.func is _evaluate
+            and not isinstance(self.apply.args[0], OwnNetwork)
         )
 
     @cached_property
@@ -82,8 +84,9 @@ class Teacher:
         def outputs(variables: PyTree, images: Float[Array, "b h w c"]) -> Outputs:
             return as_outputs(self.apply(variables, self._view(augmentation, images)), self.name)
 
-        def own_head(variables: PyTree) -> Head | Absent:
-            return Absent("head", self.name) if self.head is None else self.head(variables)
+        def own_head(variables: PyTree) -> Head:
+            absent: Any = Absent("head", self.name)
+            return absent if self.head is None else self.head(variables)
 
         return TeacherNetwork(outputs, own_head)
 

@@ -27,7 +27,7 @@ class Job:
 
 
 class Taught(NamedTuple):
-    """What a training has of its teachers: their variables, and their ensemble's logits on the test images."""
+    """What a training has of its teachers: variables, and the ensemble's logits on the test images."""
 
     teachers: tuple[PyTree, ...] = ()
     vote: np.ndarray | None = None

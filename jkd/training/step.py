@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, standardise
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
-from jkd.models import Absent, Head, Outputs
+from jkd.models import Head, Outputs
 from jkd.training.devices import Devices
 from jkd.training.state import Split, State
 
@@ -49,7 +49,7 @@ class TeacherNetwork(NamedTuple):
     """A teacher's pure functions of its variables: its outputs for the student's images, and its head."""
 
     outputs: Callable[[PyTree, Float[Array, "b h w c"]], Outputs]
-    head: Callable[[PyTree], Head | Absent]
+    head: Callable[[PyTree], Head]
 
 
 @dataclasses.dataclass(frozen=True)
