@@ -13,7 +13,7 @@ from jkd.methods import Method
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
+from jkd.training.step import Augmentation, Images, Task, TeacherNetwork, teacher_outputs, with_totals
 
 _NEVER = 2**30  # epochs end after so many steps, and an upper level put off by so many steps never comes
 
@@ -45,9 +45,10 @@ def training(
     )
     lower = optimizer(method, optax.constant_schedule(0.05), momentum=0.9, nesterov=True, weight_decay=5e-4)
     augmentation = Augmentation(crop_padding=4, flip=True, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    task = Task(method, network, networks, lower, augmentation, _NEVER, _NEVER, devices)
+    seeing = tuple(map(TeacherNetwork.of, networks))
+    task = Task(method, network, seeing, lower, augmentation, _NEVER, _NEVER, devices)
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    signatures = jax.eval_shape(partial(teacher_outputs, networks), variables, images)
+    signatures = jax.eval_shape(partial(teacher_outputs, seeing), variables, images)
     key = jax.random.key(0, impl="rbg")
     state = initial(key, jax.random.key(0), method, network, signatures, lower, images)
     state = devices.replicate(with_totals(task, state, variables, shape))

@@ -32,9 +32,9 @@ def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    config, _, summary = run.read(tmp_path / "run")
-    assert config["hyperparameters"] == {"alpha": 2.0}
-    assert summary["method"] == "nearest"
+    done = run.read(tmp_path / "run")
+    assert done.config["hyperparameters"] == {"alpha": 2.0}
+    assert done.summary["method"] == "nearest"
 
 
 def test_commands_name_modules_that_exist():

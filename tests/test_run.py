@@ -58,7 +58,7 @@ def test_a_folder_holds_configuration_session_records_and_summary(workdir):
         assert run.summary is None
         run.finish({"top1": jnp.float32(0.5), "teachers": [{"name": "vgg8", "top1": np.float64(0.75)}]})
 
-    config, records, summary = read(workdir)
+    config, records, summary, *_ = read(workdir)
     assert config == {**CONFIG, "teachers": ["vgg8"]}
     assert records == [
         {"step": 10, "epoch": 1, "test/top1": float(np.float32(0.1)), "note": "x"},

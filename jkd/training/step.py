@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, standardise
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
-from jkd.models import Head, Outputs
+from jkd.models import Head, Outputs, head
 from jkd.training.devices import Devices
 from jkd.training.state import Split, State
 
@@ -50,6 +51,11 @@ class TeacherNetwork(NamedTuple):
 
     outputs: Callable[[PyTree, Float[Array, "b h w c"]], Outputs]
     head: Callable[[PyTree], Head]
+
+    @classmethod
+    def of(cls, network: Any) -> "TeacherNetwork":
+        """Returns those of a network of `jkd.models` that sees images as the student does."""
+        return cls(partial(network.apply, train=False), head)
 
 
 @dataclasses.dataclass(frozen=True)

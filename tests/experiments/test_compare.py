@@ -119,7 +119,8 @@ def test_tuning_looks_at_training_images_alone(command_line, whole):
     (chosen,) = (trial for trial in trials if trial["chosen"])
     assert chosen["top1"] == max(trial["top1"] for trial in trials)
     contents = run.read(next((whole[0] / "tuning").iterdir()))
-    assert "validation" in contents.config["dataset"]["name"]
+    assert contents.config["dataset"]["validation"] == 0.1
+    assert "validation/top1" in contents.records[-1]
     assert "tuning.json" in (whole[0] / "table.md").read_text()
 
 
@@ -128,7 +129,7 @@ def test_other_settings_in_the_same_folder_are_refused_before_teachers_are_train
     result = command_line.run("compare", *flags)
     assert result.returncode == 2
     assert "whole_comparison/scratch-seed0 belongs to another configuration" in result.stderr
-    assert "learning_rate: None there, 0.01 here" in result.stderr
+    assert "learning_rate: 0.05 there, 0.01 here" in result.stderr
     assert not (command_line.folder / "other_teachers").exists()
 
 

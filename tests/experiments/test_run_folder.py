@@ -39,7 +39,7 @@ def finished(command_line):
 
 def test_a_run_leaves_a_readable_folder(finished):
     folder, _ = finished
-    config, records, summary = run.read(folder)
+    config, records, summary, *_ = run.read(folder)
     assert config["hyperparameters"]["every"] == 2
     assert [record["epoch"] for record in records] == [1, 2, 3]
     assert summary["last"]["epoch"] == 3

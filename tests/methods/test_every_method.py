@@ -15,7 +15,7 @@ from jkd.models.layers import BatchNorm
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, teacher_outputs, with_totals
+from jkd.training.step import Augmentation, Images, Task, TeacherNetwork, teacher_outputs, with_totals
 
 BATCH, CLASSES, SIZE, STEPS = 16, 4, 8, 12
 SHAPE = (BATCH, SIZE, SIZE, 3)
@@ -44,7 +44,7 @@ TEACHERS = (Network((4, 6, 10)), Network((4, 5, 6)))
 def task_of(method):
     lower = optimizer(method, optax.constant_schedule(0.02), momentum=0.9, nesterov=True, weight_decay=5e-4)
     plain = Augmentation(crop_padding=0, flip=False, mean=(0.5,) * 3, std=(0.25,) * 3)
-    networks = TEACHERS if method.needs_teachers else ()
+    networks = tuple(map(TeacherNetwork.of, TEACHERS)) if method.needs_teachers else ()
     return Task(method, STUDENT, networks, lower, plain, 10**6, 10**6, Devices.all())
 
 

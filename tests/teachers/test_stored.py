@@ -5,7 +5,8 @@ import json
 import pytest
 
 from jkd.errors import UserError
-from jkd.teachers.stored import Entry, load
+from jkd.teachers.named import Named
+from jkd.teachers.stored import read
 
 
 def test_a_student_that_predicts_with_its_teachers_heads_cannot_teach(tmp_path):
@@ -14,4 +15,4 @@ def test_a_student_that_predicts_with_its_teachers_heads_cannot_teach(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(UserError, match="a student of mkcd predicts with its teachers' heads"):
-        load(Entry("resnet8", tmp_path, None), 4)
+        read(Named("resnet8", tmp_path), 4, "float32")

@@ -11,7 +11,7 @@ from jkd import methods, models
 from jkd.training import deployed
 from jkd.training.deployed import Deployed
 from jkd.training.state import Split
-from jkd.training.step import teacher_outputs
+from jkd.training.step import TeacherNetwork, teacher_outputs
 
 
 def task_of(method, student, teacher, classes, size):
@@ -21,7 +21,9 @@ def task_of(method, student, teacher, classes, size):
     ours, theirs = (jax.eval_shape(n.init, jax.random.key(0), images) for n in (network, other))
 
     def own():
-        seen = teacher_outputs((other,), (jax.tree.map(lambda x: jnp.zeros(x.shape), theirs),), images)
+        seen = teacher_outputs(
+            (TeacherNetwork.of(other),), (jax.tree.map(lambda x: jnp.zeros(x.shape), theirs),), images
+        )
         student = network.apply(jax.tree.map(lambda x: jnp.zeros(x.shape), ours), images, train=False)
         return method.init(jax.random.key(0), student, seen)
 
@@ -76,7 +78,7 @@ def test_a_networks_logits_are_its_head_of_the_average_of_its_heads_map(name):
     network = models.create(name, 5)
     images = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     variables = jax.jit(network.init)(jax.random.key(0, impl="rbg"), images)
-    (seen,) = jax.jit(lambda v: teacher_outputs((network,), (v,), images))(variables)
+    (seen,) = jax.jit(lambda v: teacher_outputs((TeacherNetwork.of(network),), (v,), images))(variables)
     assert seen.head_map.min() >= 0  # it comes out of a ReLU
     np.testing.assert_allclose(seen.head_map.mean((1, 2)), seen.embedding, rtol=1e-6)
     np.testing.assert_allclose(seen.head(seen.embedding), seen.logits, rtol=1e-5, atol=1e-5)

@@ -7,8 +7,9 @@ import pytest
 
 from jkd.distillation.distil import distil
 from jkd.planning import settings as config
-from jkd.planning.plan import Experiment
-from jkd.training import loop
+from jkd.planning.experiment import Experiment
+from jkd.planning.plan import plan
+from jkd.training import source
 
 EPOCHS = 2
 
@@ -20,9 +21,9 @@ def experiment(tiny_npz, tmp_path_factory):
         "bomd",
         {"every": 2},
         config.Data(dataset=f"npz:{tiny_npz}"),
-        config.Recipe(epochs=EPOCHS, batch_size=200),
         config.Teachers(("resnet8",), teacher_dir=str(folder / "teachers"), teacher_epochs=1),
         config.Student("resnet8"),
+        config.Recipe(epochs=EPOCHS, batch_size=200),
         config.Execution(workdir=str(folder / "plain"), cache_dir=str(folder / "cache")),
     )
 
@@ -30,7 +31,7 @@ def experiment(tiny_npz, tmp_path_factory):
 def learned(experiment, folder, **execution):
     """The test metrics of a run with other settings of execution."""
     execution = dataclasses.replace(experiment.execution, workdir=str(folder), **execution)
-    return distil(dataclasses.replace(experiment, execution=execution))["last"]
+    return distil(plan(dataclasses.replace(experiment, execution=execution))).summary["last"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_many_steps_in_one_call_learn_the_same(experiment, plain, tmp_path):
 
 
 def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_RESIDENT_SHARE", -1)
+    monkeypatch.setattr(source, "_RESIDENT_SHARE", -1)
     assert learned(experiment, tmp_path / "host") == plain
 
 

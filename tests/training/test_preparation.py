@@ -13,7 +13,7 @@ from jkd.models import Outputs
 from jkd.training.devices import Devices
 from jkd.training.preparation import prepare
 from jkd.training.state import Split
-from jkd.training.step import Augmentation
+from jkd.training.step import Augmentation, TeacherNetwork
 
 
 class Network:
@@ -25,14 +25,16 @@ class Network:
         return Outputs(x[:, 0, 0], (x,), x.mean((1, 2)), x)
 
 
+HEAD = {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)}
+TEACHERS = tuple({"params": {"fc": HEAD, "factor": np.float32(f)}} for f in (1.0, 2.0))
+
+
 def job_of(prepare_method):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
-    head = {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)}
-    teachers = tuple({"params": {"fc": head, "factor": np.float32(f)}} for f in (1.0, 2.0))
     task = SimpleNamespace(
         method=methods.create("aver")._replace(prepare=prepare_method),
-        teachers=(Network(), Network()),
+        teachers=(TeacherNetwork.of(Network()), TeacherNetwork.of(Network())),
         augmentation=Augmentation(2, True, (0.0,) * 3, (1.0,) * 3),
         devices=Devices.all(),
     )
@@ -42,8 +44,11 @@ def job_of(prepare_method):
         train_indices=np.arange(20),
         held_out=np.array([3, 7]),
         eval_batch_size=8,
-        teachers=teachers,
     )
+
+
+def prepared(job, folder):
+    return prepare(job, TEACHERS, STATE, ("x", "y"), folder)
 
 
 class State(SimpleNamespace):
@@ -70,8 +75,8 @@ def counted():
 
 def test_it_is_done_once_and_read_from_the_folder_then(counted, tmp_path, capsys):
     method, calls = counted
-    first, report = prepare(job_of(method), STATE, ("x", "y"), tmp_path)
-    again, same = prepare(job_of(method), STATE, ("x", "y"), tmp_path)
+    first, report = prepared(job_of(method), tmp_path)
+    again, same = prepared(job_of(method), tmp_path)
     assert len(calls) == 1
     chex.assert_trees_all_equal(first.stats.method, again.stats.method)
     assert report == same
@@ -83,7 +88,7 @@ def test_it_is_done_once_and_read_from_the_folder_then(counted, tmp_path, capsys
 def test_it_sees_each_teacher_on_images_as_they_are(counted, tmp_path):
     method, calls = counted
     job = job_of(method)
-    state, _ = prepare(job, STATE, ("x", "y"), tmp_path)
+    state, _ = prepared(job, tmp_path)
     ((names, train, held_out),) = calls
     assert names == ("x", "y")
     assert list(held_out.labels) == [3, 7]
@@ -98,15 +103,15 @@ def test_it_sees_each_teacher_on_images_as_they_are(counted, tmp_path):
 
 def test_what_is_damaged_is_named(counted, tmp_path):
     method, _ = counted
-    prepare(job_of(method), STATE, ("x", "y"), tmp_path)
+    prepared(job_of(method), tmp_path)
     whole = (tmp_path / "preparation.npz").read_bytes()
     (tmp_path / "preparation.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"preparation\.npz is damaged"):
-        prepare(job_of(method), STATE, ("x", "y"), tmp_path)
+        prepared(job_of(method), tmp_path)
 
 
 def test_a_method_with_nothing_to_find_out_keeps_its_state(tmp_path):
-    state, report = prepare(job_of(None), STATE, ("x", "y"), tmp_path)
+    state, report = prepared(job_of(None), tmp_path)
     assert state is STATE
     assert report == {}
     assert not list(tmp_path.iterdir())
