@@ -263,6 +263,11 @@ def _lock(folder: Path) -> int:
 
 def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Raises UserError if a run's folder belongs to another configuration; the differences are listed."""
+    if there.get("format") != here.get("format"):
+        raise UserError(
+            f"{folder} was begun by an earlier jkd, whose runs this one cannot go on with (it can load their "
+            "students): give another --workdir, or finish it with the jkd that began it"
+        )
     different = differences(_flat(there), _flat(here))
     if different:
         raise UserError(

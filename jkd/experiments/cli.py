@@ -5,6 +5,7 @@ signal n (all saved).
 """
 
 import errno
+import importlib.util
 import signal
 import sys
 from collections.abc import Callable
@@ -26,13 +27,13 @@ Part = TypeVar("Part")
 
 def run_method(method: str, arguments: list[str] | None = None) -> None:
     """Distils with `method`, as the command line says, and exits."""
-    prog = f"python -m jkd.experiments.{method}"
+    prog = program(method)
     guard(prog, lambda: _distil(prog, method, own_code.take(given(arguments))))
 
 
 def run_teachers(arguments: list[str] | None = None) -> None:
     """Trains teachers, as the command line says, and exits."""
-    prog = "python -m jkd.experiments.teacher"
+    prog = program("teacher")
     guard(prog, lambda: _train_teachers(prog, own_code.take(given(arguments))))
 
 
@@ -64,6 +65,19 @@ def _train_teachers(prog: str, arguments: list[str]) -> None:
     cache_programs(planned.experiment.execution)
     count = len(Faculty.of(planned).rating.teachers)
     print(f"{count} teachers are in {planned.experiment.teachers.teacher_dir}", flush=True)
+
+
+def program(name: str) -> str:
+    """Returns what was run: a module of jkd's, with the command's name, or somebody's own script."""
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is None and script:
+        return f"python {script}"
+    try:
+        found = importlib.util.find_spec(f"jkd.experiments.{name}") is not None
+    except ValueError:
+        found = False
+    return f"python -m jkd.experiments{'.' if found else ' '}{name}"
 
 
 def given(arguments: list[str] | None) -> list[str]:

@@ -6,12 +6,12 @@ from jkd import methods
 from jkd.comparison.compare import Compare, compare
 from jkd.errors import UserError
 from jkd.experiments import own_code, recipes
-from jkd.experiments.cli import add_extras, given, guard, part, title
+from jkd.experiments.cli import add_extras, given, guard, part, program, title
 from jkd.experiments.parser import Parser
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import PARTS
 
-_PROG = "python -m jkd.experiments.compare"
+_PROG = program("compare")
 
 
 def run_compare(arguments: list[str] | None = None) -> None:

@@ -29,7 +29,10 @@ class Data:
 
     dataset: Annotated[
         str | Arrays,
-        Flag("digits, a tensorflow-datasets name (cifar10, cifar100, ...), npz:PATH or folder:PATH"),
+        Flag(
+            "digits, a tensorflow-datasets name (cifar10, cifar100, ...), npz:PATH, folder:PATH, or a "
+            "name that --import registers"
+        ),
     ] = "digits"
     data_dir: Annotated[
         str | None,

@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from tqdm import tqdm
+from tqdm import std
+from tqdm.auto import tqdm  # a widget in a notebook, a line in a terminal
 
 
 class Progress:
@@ -11,7 +12,7 @@ class Progress:
 
     def __init__(self, name: str, total_steps: int, epochs: int, step: int):
         self._name, self._epochs = name, epochs
-        self._live = sys.stdout.isatty()
+        self._live = sys.stdout.isatty() or not issubclass(std.tqdm, tqdm)
         self._bar = tqdm(
             total=total_steps,
             initial=step,
