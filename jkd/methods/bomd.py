@@ -56,11 +56,14 @@ def bomd(
     bilevel: Annotated[bool, Flag("learn the teacher weights; off: uniform weights", group=UPPER)] = True,
     inner_steps: Annotated[int, Flag("unrolled student steps n", at_least=1, group=UPPER)] = 1,
     every: Every = 5,
-    upper_learning_rate: LearningRate = 0.02,
+    upper_learning_rate: LearningRate = 0.05,
+    upper_weight_decay: Annotated[
+        float, Flag("λ of the pull towards equal teachers, AdamW's weight decay", at_least=0, group=UPPER)
+    ] = 0.5,
     learn_scales: Annotated[
         bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=UPPER)
     ] = False,
-    estimator: Estimator = "unrolled",
+    estimator: Estimator = "first-order",
     rematerialise: Rematerialise = False,
 ) -> Method:
     """CE + α Σ_k a_k KD_k + β Σ_k b_k align_k with a, b learned through unrolled student steps."""
@@ -103,7 +106,7 @@ def bomd(
     upper_level = UpperLevel(
         inner_losses=(loss,) * inner_steps,
         outer_loss=cross_entropy,
-        optimizer=optax.adam(upper_learning_rate),
+        optimizer=optax.adamw(upper_learning_rate, b2=0.99, weight_decay=upper_weight_decay),
         every=every,
         estimator=estimator,
         rematerialise=rematerialise,
