@@ -124,6 +124,30 @@ def test_one_step_is_exact_for_one_step_and_converges_with_the_learning_rate():
         )  # first order in the rate
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_first_order_is_the_limit_of_a_small_inner_rate(steps):
+    with jax.enable_x64():
+        problem, upper, params = quadratic()
+        direct = problem.c * upper
+        limit = estimate(problem, upper, params, steps, estimator="first-order")
+        # ∇outer = p − t and −d/du ∇inner = B, in closed form; every step adds the same.
+        chex.assert_trees_all_close(
+            limit.gradient, direct + steps * problem.b.T @ (params - problem.t), rtol=1e-10
+        )
+        errors = []
+        for rate in (1e-2, 1e-3, 1e-4):
+            exact = estimate(problem, upper, params, steps, optax.sgd(rate)).gradient
+            errors.append(error((exact - direct) / rate, limit.gradient - direct))
+        assert errors[-1] < 1e-2
+        assert all(after < 0.2 * before for before, after in pairwise(errors))
+        # Momentum changes the length of a step, not its direction.
+        momentum = estimate(problem, upper, params, 1, optax.sgd(1e-6, 0.9, nesterov=True)).gradient - direct
+        assert error(momentum / 1.9e-6, problem.b.T @ (params - problem.t)) < 1e-4
+        # What it returns beside is the outer loss before the steps and their result.
+        chex.assert_trees_all_close(limit.value, problem.outer_loss(params, upper, (), ())[0], rtol=1e-10)
+        chex.assert_trees_all_close(limit.params, problem.after(upper, params, steps)[0], rtol=1e-10)
+
+
 def test_one_step_difference_is_of_second_order():
     with jax.enable_x64():
 
@@ -281,7 +305,8 @@ def test_traced_values_may_be_arguments_or_closed_over(estimator):
         chex.assert_trees_all_close(
             many.gradient, jnp.stack([result(problem.t, batch).gradient for batch in batches]), rtol=1e-6
         )
-        chex.assert_trees_all_equal(many.aux, jnp.array([9, 9]))
+        steps_seen = 0 if estimator == "first-order" else 2  # its aux is that of the start
+        chex.assert_trees_all_equal(many.aux, jnp.full(2, 7 + steps_seen))
         step = 1e-4 * jnp.ones(5)
         jacobian = jax.jacfwd(lambda t: result(t, batches[0]).gradient)(problem.t)
         after, before = (result(problem.t + s, batches[0]).gradient for s in (step, -step))

@@ -14,20 +14,21 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jkd.bilevel.approximate import implicit, one_step
+from jkd.bilevel.approximate import first_order, implicit, one_step
 from jkd.bilevel.base import Hypergradient, Lower, Problem
 from jkd.bilevel.unrolled import reverse, truncated, unrolled
 from jkd.errors import UserError, nearest
 
 __all__ = ["ESTIMATORS", "Estimator", "Hypergradient", "hypergradient"]
 
-Estimator = Literal["unrolled", "reverse", "truncated", "one-step", "implicit"]
+Estimator = Literal["unrolled", "reverse", "truncated", "one-step", "first-order", "implicit"]
 ESTIMATORS: Mapping[Estimator, Callable[..., Hypergradient]] = MappingProxyType(
     {
         "unrolled": unrolled,
         "reverse": reverse,
         "truncated": truncated,
         "one-step": one_step,
+        "first-order": first_order,
         "implicit": implicit,
     }
 )

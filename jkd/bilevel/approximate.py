@@ -91,6 +91,41 @@ def _cross_term(
     )
 
 
+def first_order(problem: Problem, upper: PyTree, start: Lower, rematerialise: bool) -> Hypergradient:
+    """To first order in the inner rate: Σ_i −d/du ⟨∇outer, ∇ℓ_i⟩, all gradients taken at the start.
+
+    That is the derivative by η, at η = 0, of the hypergradient of steps p − η∇ℓ_i: how far each upper-level
+    variable turns the inner gradients towards the outer one, whatever a step of finite length would
+    overshoot (Ren et al. 2018, "Learning to reweight examples for robust deep learning", equations 4 to 6;
+    Du et al. 2018, "Adapting auxiliary losses using gradient similarity"). It is not what DARTS calls first
+    order, which leaves this term out. A direct dependence of the outer loss on `upper` is added as it is.
+
+    Bias: it has the direction of the hypergradient of a small rate, without its factor η, nor that of
+    momentum (which has the factor as well); the optimizer's other parts and the state play no role in it.
+    `value` and `aux` are those of the start. Cost: one gradient, and one forward-mode derivative of each
+    inner loss's gradient with respect to `upper` alone; no steps, unless their result is used. Memory: the
+    activations of one gradient.
+
+    Args:
+        problem: the losses; the optimizer takes the steps that are returned.
+        upper: upper-level variables.
+        start: lower-level variables.
+        rematerialise: without effect.
+    """
+    del rematerialise
+    value, aux, gradient, cotangent = outer(problem, upper, start)
+    lower = start
+    for step, inner_loss in enumerate(problem.inner_losses):
+
+        def of_upper(params, loss=inner_loss):
+            return jax.grad(lambda upper: loss(params, upper, start.state)[0])(upper)
+
+        _, cross = jax.jvp(of_upper, (start.params,), (cotangent.params,))
+        gradient = optax.tree.sub(gradient, cross)
+        lower = advance(problem, step, upper, lower)
+    return Hypergradient(value, gradient, aux, *lower)
+
+
 def implicit(
     problem: Problem,
     upper: PyTree,

@@ -32,7 +32,6 @@ class TeacherOutputs(NamedTuple):
     logits: Float[Array, "batch classes"]
     features: tuple[Float[Array, "batch height width channels"], ...]
     embedding: Float[Array, "batch channels"]
-    head_map: Float[Array, "batch height width channels"]
     head: Head
 
 

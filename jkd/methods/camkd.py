@@ -5,6 +5,9 @@ Given by the paper and its published code (github.com/Rorozhl/CA-MKD):
 - u_k for the features is the same of the logits that teacher k's own classifier gives to the pooled r_k(F_s).
   The gradient flows through u_k, so that the regressors and the student also learn from it.
 - Both terms are means over examples *and teachers*: the weights of an example together count 1/K. β = 50.
+  So with K teachers its KD is as strong as AVER's at α/K, and its features as FitNet-MKD's at β/K: of three
+  teachers a third of AVER's KD, and at β = 50 a sixth of what FitNet-MKD's features have at 100. To compare
+  weightings at equal strength take α = K and β = 100 K.
 - r_k is a 1×1 convolution with batch norm and ReLU, between last feature maps.
 
 Where the published code differs from us: it leaves the feature term out in the first epoch, enlarges the
@@ -32,9 +35,14 @@ from jkd.weighting import confidence
 def camkd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
-    alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0)] = 1.0,
+    alpha: Annotated[float, Flag("coefficient α of the weighted KD's mean over teachers", at_least=0)] = 1.0,
     beta: Annotated[
-        float, Flag("coefficient β of the weighted feature errors", at_least=0, tune=(10.0, 50.0, 150.0))
+        float,
+        Flag(
+            "coefficient β of the weighted feature errors' mean over teachers",
+            at_least=0,
+            tune=(10.0, 50.0, 150.0),
+        ),
     ] = 50.0,
 ) -> Method:
     """CE + α · mean_k w_k KD_k + β · mean_k u_k mse_k, w and u by each teacher's confidence in the label."""

@@ -13,13 +13,13 @@ from jkd.methods.base import Method
 from jkd.methods.parts import KNOWLEDGE, WEIGHTING, combine
 
 _SCALES = "The coefficient λ of each kind of knowledge"
-# Those of each kind's own paper or of RepDistiller, where it is used alone.
+# Those of each kind's own paper or of RepDistiller, where it is used alone; the alignment's is BOMD's.
 _DEFAULTS = {
     "kd": 1.0,
     "target_kd": 1.0,
     "nontarget_kd": 8.0,
     "features": 100.0,
-    "alignment": 1.0,
+    "alignment": 100.0,
     "attention": 1000.0,
     "similarity": 3000.0,
     "distance": 25.0,

@@ -8,8 +8,7 @@ Ours, because the abstract does not say:
 - Encoder: a 1×1 convolution to half the teacher's channels, then a 3×3 one of stride 2. Decoder: its
   mirror, a transposed 3×3 one of stride 2 and a 1×1 to the teacher's channels. Batch norm and ReLU follow
   each; the last ReLU because the teacher's map comes out of one.
-- The maps are `head_map`, those that the two heads see. In WRN that is the map after the final batch norm and
-  ReLU, which is not the published last feature: a WRN's classifier on anything else would be useless.
+- The maps are the last features, those that the two heads see.
   The projection has the height and width of the student's map, so that deploying it needs nothing of the
   teacher but its classifier; for mse_k the larger of it and the teacher's map is pooled to the smaller.
 - Loss: mean_k [CE_k + α KD_k + β mse_k + γ similarity_k]. CE_k and KD_k are of the logits that teacher k's
@@ -98,8 +97,8 @@ def mkcd(
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
         def variables(key: PRNGKeyArray, teacher: TeacherOutputs) -> PyTree:
-            example = jnp.zeros((1, *student.head_map.shape[1:]))
-            return Projector(teacher.head_map.shape[-1]).init(key, example, train=False)
+            example = jnp.zeros((1, *student.features[-1].shape[1:]))
+            return Projector(teacher.features[-1].shape[-1]).init(key, example, train=False)
 
         keys = jax.random.split(key, len(teachers))
         each = jax.jit(lambda keys: [variables(k, t) for k, t in zip(keys, teachers, strict=True)])(keys)
@@ -111,9 +110,9 @@ def mkcd(
         temperature = temperature_at(progress, temperature_start, temperature_end)
         terms, reused, state = [], [], []
         for params, stats, teacher in zip(variables.params, variables.state, teachers, strict=True):
-            projected, changed = Projector(teacher.head_map.shape[-1]).apply(
+            projected, changed = Projector(teacher.features[-1].shape[-1]).apply(
                 {"params": params, "batch_stats": stats},
-                student.head_map,
+                student.features[-1],
                 train=True,
                 mutable=["batch_stats"],
             )
@@ -123,8 +122,8 @@ def mkcd(
                 {
                     "ce": ce.mean(),
                     "kd": kd(logits, teacher.logits, temperature).mean(),
-                    "features": mse(projected, teacher.head_map).mean(),
-                    "similarity": similarity(student.head_map, teacher.head_map).mean(),
+                    "features": mse(projected, teacher.features[-1]).mean(),
+                    "similarity": similarity(student.features[-1], teacher.features[-1]).mean(),
                 }
             )
             reused.append(logits)
@@ -140,7 +139,7 @@ def mkcd(
         logits = []
         for params, stats, head in zip(variables.params, variables.state, heads, strict=True):
             projected: Any = Projector(head.kernel.shape[0]).apply(
-                {"params": params, "batch_stats": stats}, student.head_map, train=False
+                {"params": params, "batch_stats": stats}, student.features[-1], train=False
             )
             logits.append(head(projected.mean((1, 2))))
         return _together(logits)

@@ -12,17 +12,17 @@ from jkd.errors import UserError
 class Outputs(NamedTuple):
     """The outputs of a network for a batch of images, float32 whatever the type it computes in.
 
-    `features` holds the stem's and each stage's map, NHWC, shallow to deep, where the published PyTorch
-    networks hand theirs out: after the ReLU in ResNet and VGG; in WRN, where a batch norm and ReLU begin a
-    block instead of ending it, before the next block's. `head_map` is the map that the head sees: the last of
-    `features`, in WRN after the final batch norm and ReLU. `embedding` is its global average, and `logits`
-    are the unnormalised class scores, `Head` of the embedding.
+    `features` holds the stem's and each stage's map, NHWC, shallow to deep. Those of ResNet and VGG come out
+    of a ReLU. In WRN a batch norm and ReLU begin a block instead of ending it, so that the stem's and the
+    first two stages' come before the next block's; the last comes after the network's final ones, as in the
+    published code of CA-MKD, MMKD and MTKD-RL (RepDistiller hands out the signed map before these). So in
+    every family the last of `features` is the map that the head sees: `embedding` is its global average, and
+    `logits` are the unnormalised class scores, `Head` of the embedding.
     """
 
     logits: Float[Array, "batch classes"]
     features: tuple[Float[Array, "batch height width channels"], ...]
     embedding: Float[Array, "batch channels"]
-    head_map: Float[Array, "batch height width channels"]
 
 
 class Head(NamedTuple):

@@ -73,13 +73,12 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Array:
 
 def outputs(
     features: Sequence[Float[Array, "batch height width channels"]],
-    last: Float[Array, "batch height width channels"],
     classifier: nn.Dense,
 ) -> Outputs:
-    """Returns a network's outputs from its maps and from the `last` one, which is pooled and classified."""
-    embedding = jnp.mean(_float32(last), axis=(1, 2))
+    """Returns a network's outputs from its maps, the last of which is pooled and classified."""
+    embedding = jnp.mean(_float32(features[-1]), axis=(1, 2))
     logits = _float32(classifier(embedding))
-    return Outputs(logits, tuple(map(_float32, features)), embedding, _float32(last))
+    return Outputs(logits, tuple(map(_float32, features)), embedding)
 
 
 def _float32(x: Array) -> Array:

@@ -61,4 +61,4 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             name="fc",
         )
-        return outputs(features, x, classifier)
+        return outputs(features, classifier)

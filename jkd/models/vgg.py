@@ -37,4 +37,4 @@ class VGG(nn.Module):
         classifier = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier"
         )
-        return outputs(features, x, classifier)
+        return outputs(features, classifier)

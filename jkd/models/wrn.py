@@ -49,6 +49,7 @@ class WideResNet(nn.Module):
                 name = f"block{stage}_layer_{block}"
                 x = PreActivationBlock(width * self.widen_factor, stride, self.dtype, name=name)(x, train)
             features.append(x)
-        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="bn1")(x))
+        final = BatchNorm(use_running_average=not train, dtype=self.dtype, name="bn1")
+        features[-1] = nn.relu(final(x))
         classifier = nn.Dense(self.num_classes, kernel_init=TORCH_LINEAR, dtype=self.dtype, name="fc")
-        return outputs(features, x, classifier)
+        return outputs(features, classifier)

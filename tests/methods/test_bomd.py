@@ -19,7 +19,7 @@ def outputs(key, channels, size=SIZE):
     keys = jax.random.split(key)
     features = jax.nn.relu(jax.random.normal(keys[0], (BATCH, size, size, channels)))
     logits = jax.random.normal(keys[1], (BATCH, CLASSES))
-    return Outputs(logits, (features,), features.mean((1, 2)), features)
+    return Outputs(logits, (features,), features.mean((1, 2)))
 
 
 def batch():
@@ -116,48 +116,79 @@ def test_standardising_teachers_changes_the_alignment_only(student, teachers):
     chex.assert_trees_all_close(a["kd"], b["kd"])
 
 
-@pytest.mark.parametrize("inner_steps", [1, 3])
-def test_the_upper_level_learns_to_listen_to_the_better_teacher(inner_steps):
-    # A linear student; one teacher knows the labels, the other has them shifted by one class.
+def weights_learned(method, *, spread, wrong_logits, steps=30):
+    """The weights after upper-level updates of a linear student of two teachers, of which one is right.
+
+    The classes' centres lie `spread` apart, each input beside them by 1. The wrong teacher's logits are
+    `wrong_logits`, of the labels.
+    """
     key = jax.random.key(0)
-    centres = 2 * jax.random.normal(key, (CLASSES, 8))
+    centres = spread * jax.random.normal(key, (CLASSES, 8))
     labels = jnp.arange(BATCH) % CLASSES
 
     def examples(key):
         return centres[labels] + jax.random.normal(key, (BATCH, 8))
 
-    def answer(params, images):
-        logits = images @ params
-        features = logits[:, None, None]
-        return Outputs(logits, (features,), logits, features)
+    def answer(logits):
+        return Outputs(logits, (logits[:, None, None],), logits)
 
-    right, wrong = (answer(8 * jax.nn.one_hot(labels + shift, CLASSES), jnp.eye(BATCH)) for shift in (0, 1))
-    method = methods.create("bomd", alignment=False, inner_steps=inner_steps)
+    teachers = (answer(8 * jax.nn.one_hot(labels, CLASSES)), answer(wrong_logits(labels)))
     level = method.upper_level
     optimizer = optax.sgd(0.05, 0.9)
 
     def inner(params, upper, state, images):
         seen = Batch(images, labels)
         variables = Variables((), (), upper)
-        return method.loss(variables, answer(params, images), (right, wrong), seen, 0.0).value, state
+        return method.loss(variables, answer(images @ params), teachers, seen, 0.0).value, state
 
     def outer(params, upper, state, images):
-        return level.outer_loss(answer(params, images), Batch(images, labels)), ()
+        return level.outer_loss(answer(images @ params), Batch(images, labels)), ()
 
+    inner_losses = [inner] * len(level.inner_losses)
     find = jax.jit(
-        lambda *arguments: hypergradient(inner, outer, optimizer)(
-            *arguments[:4], [arguments[4]] * inner_steps, arguments[5]
+        lambda *arguments: hypergradient(inner_losses, outer, optimizer, estimator=level.estimator)(
+            *arguments[:4], [arguments[4]] * len(inner_losses), arguments[5]
         )
     )
     params = jnp.zeros((8, CLASSES))
     opt_state = optimizer.init(params)
     upper = {"kd": jnp.zeros(2)}
     upper_state = level.optimizer.init(upper)
-    for step in range(30):
+    for step in range(steps):
         train, held_out = (examples(k) for k in jax.random.split(jax.random.fold_in(key, step)))
         result = find(upper, params, opt_state, (), train, held_out)
         updates, upper_state = level.optimizer.update(result.gradient, upper_state, upper)
         upper = optax.apply_updates(upper, updates)
         params, opt_state = result.params, result.opt_state
-    weights = jax.nn.softmax(upper["kd"])
+    return jax.nn.softmax(upper["kd"])
+
+
+def shifted(labels):
+    """A teacher that takes every class for the next."""
+    return 8 * jax.nn.one_hot(labels + 1, CLASSES)
+
+
+def nothing(labels):
+    """A teacher that has learned nothing."""
+    return jnp.zeros((len(labels), CLASSES))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"estimator": "unrolled"}, {"estimator": "unrolled", "inner_steps": 3}]
+)
+def test_the_upper_level_learns_to_listen_to_the_better_teacher(options):
+    weights = weights_learned(
+        methods.create("bomd", alignment=False, **options), spread=2, wrong_logits=shifted
+    )
     assert weights[0] > 0.6 > weights[1]
+
+
+def test_a_step_that_overshoots_does_not_turn_the_weights_to_the_teacher_that_pulls_least():
+    # Classes that overlap, and a coefficient that makes a step of finite length too long.
+    def weight_of_nothing(estimator):
+        method = methods.create("bomd", alignment=False, alpha=30.0, estimator=estimator)
+        return float(weights_learned(method, spread=0.3, wrong_logits=nothing)[1])
+
+    assert weight_of_nothing("unrolled") > 0.5
+    assert weight_of_nothing("first-order") < 0.35
+    assert methods.create("bomd").upper_level.estimator == "first-order"

@@ -34,7 +34,7 @@ class Network(nn.Module):
             x = nn.relu(BatchNorm(use_running_average=not train)(x))
             features.append(x)
         embedding = x.mean((1, 2))
-        return Outputs(nn.Dense(CLASSES)(embedding), tuple(features), embedding, x)
+        return Outputs(nn.Dense(CLASSES)(embedding), tuple(features), embedding)
 
 
 STUDENT = Network((4, 6, 8))

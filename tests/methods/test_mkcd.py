@@ -25,8 +25,11 @@ def outputs(rng, shape):
         rng.standard_normal((shape[-1], CLASSES)).astype(np.float32),
         rng.standard_normal(CLASSES).astype(np.float32),
     )
-    # The last feature is not the head's map, as in WRN.
-    return Outputs(head(embedding), (x - 1,), embedding, x), head
+    return Outputs(head(embedding), (x,), embedding), head
+
+
+def with_map(outputs, last):
+    return outputs._replace(features=(*outputs.features[:-1], last))
 
 
 @cache
@@ -74,7 +77,7 @@ def test_the_prediction_is_the_mean_of_the_probabilities_through_the_teachers_he
     np.testing.assert_allclose(np.exp(together), np.mean(np.exp(alone), 0), rtol=1e-5)
     projector = Projector(TEACHER_MAPS[0][-1])
     own = {"params": variables.params[0], "batch_stats": variables.state[0]}
-    projected = projector.apply(own, student.head_map, train=False)
+    projected = projector.apply(own, student.features[-1], train=False)
     np.testing.assert_allclose(
         alone[0], jax.nn.log_softmax(heads[0](projected.mean((1, 2)))), rtol=1e-4, atol=1e-5
     )
@@ -84,7 +87,7 @@ def test_a_prediction_depends_on_its_own_image_alone():
     variables, student, teachers, _ = problem()
     _, predict = compiled()
     heads = tuple(t.head for t in teachers)
-    changed = student._replace(head_map=np.concatenate([student.head_map[:1], 9 * student.head_map[1:]]))
+    changed = with_map(student, np.concatenate([student.features[-1][:1], 9 * student.features[-1][1:]]))
     whole = predict(variables, student, heads)
     np.testing.assert_allclose(predict(variables, changed, heads)[0], whole[0], rtol=1e-5)
     assert np.abs(predict(variables, changed, heads)[1:] - whole[1:]).max() > 1e-3
@@ -104,17 +107,17 @@ def test_training_carries_the_statistics_that_predictions_use():
 def test_the_loss_is_the_sum_of_its_terms_and_learns_by_all_parameters():
     variables, student, teachers, batch = problem()
 
-    def total(params, head_map):
-        moved = student._replace(head_map=head_map)
+    def total(params, last):
+        moved = with_map(student, last)
         result = METHOD.loss(variables._replace(params=params), moved, teachers, batch, 0.5)
         return result.value, result.metrics
 
     gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
-    (value, m), (params, head_map) = gradient(variables.params, student.head_map)
+    (value, m), (params, last) = gradient(variables.params, student.features[-1])
     expected = m["ce"] + m["kd"] + 10 * m["features"] + 3000 * m["similarity"]
     np.testing.assert_allclose(value, expected, rtol=1e-6)
-    chex.assert_tree_all_finite((params, head_map))
-    for leaf in jax.tree.leaves((params, head_map)):
+    chex.assert_tree_all_finite((params, last))
+    for leaf in jax.tree.leaves((params, last)):
         assert np.abs(leaf).max() > 0
 
 

@@ -33,7 +33,7 @@ class Student(nn.Module):
             x = nn.Conv(channels, (3, 3), strides=stride, padding=1, name=f"conv{i}")(x)
             x = nn.relu(nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"bn{i}")(x))
         embedding = x.mean((1, 2))
-        return Outputs(nn.Dense(CLASSES, name="fc")(embedding), (x,), embedding, x)
+        return Outputs(nn.Dense(CLASSES, name="fc")(embedding), (x,), embedding)
 
 
 def run_student(params, images):
@@ -56,7 +56,7 @@ def draw(form):
     labels = rng.randint(0, CLASSES, BATCH)
     logits = [2 * rng.standard_normal((BATCH, CLASSES)) for _ in MAPS]
     maps = [np.maximum(0.5 * rng.standard_normal((BATCH, c, h, h)), 0).transpose(0, 2, 3, 1) for c, h in MAPS]
-    teachers = tuple(Outputs(t, (f,), f.mean((1, 2)), f) for t, f in zip(logits, maps, strict=True))
+    teachers = tuple(Outputs(t, (f,), f.mean((1, 2))) for t, f in zip(logits, maps, strict=True))
 
     def weight(shape, value):
         return {2: lambda v: v.T, 4: lambda v: v.transpose(2, 3, 1, 0)}[len(shape)](value.reshape(shape))

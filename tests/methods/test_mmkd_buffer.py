@@ -21,7 +21,7 @@ def batch_of(number):
 
 def saying(predictions):
     logits = jax.nn.one_hot(jnp.array(predictions), CLASSES)
-    return Outputs(logits, (), logits, logits)
+    return Outputs(logits, (), logits)
 
 
 def right(number):

@@ -32,7 +32,7 @@ def outputs(seed, channels, size=4):
         for k, s in ((keys[0], 2 * size), (keys[1], size), (keys[2], size))
     ]
     logits = 3 * jax.random.normal(keys[3], (BATCH, CLASSES))
-    return Outputs(logits, tuple(maps), maps[-1].mean((1, 2)), maps[-1])
+    return Outputs(logits, tuple(maps), maps[-1].mean((1, 2)))
 
 
 def teacher(seed, channels, size=4):

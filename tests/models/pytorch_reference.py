@@ -2,7 +2,9 @@
 
 `pytorch_reference.json` was computed by PyTorch 2.13 (CPU, float32) from the definitions published with
 RepDistiller (resnet20x4: with MMKD), 10 classes, for `state_dict` and `images`. In evaluation: the parameter
-count, the logits, and of each NCHW feature its shape, mean, deviation and first values. In training: the
+count, the logits, and of each NCHW feature its shape, mean, deviation and first values; the last feature of a
+WRN, which RepDistiller hands out before the final batch norm and ReLU, had these two applied by numpy (its
+mean is that of PyTorch's embedding). In training: the
 cross-entropy with labels 0 and 1, the norms of its gradients, and the sums of the absolute running
 statistics after that one batch.
 """

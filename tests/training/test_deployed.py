@@ -74,11 +74,11 @@ def test_mkcd_pays_for_projector_and_reused_head_and_not_for_the_students_own():
 
 
 @pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "vgg8"])
-def test_a_networks_logits_are_its_head_of_the_average_of_its_heads_map(name):
+def test_a_networks_logits_are_its_head_of_the_average_of_its_last_map(name):
     network = models.create(name, 5)
     images = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
     variables = jax.jit(network.init)(jax.random.key(0, impl="rbg"), images)
     (seen,) = jax.jit(lambda v: teacher_outputs((TeacherNetwork.of(network),), (v,), images))(variables)
-    assert seen.head_map.min() >= 0  # it comes out of a ReLU
-    np.testing.assert_allclose(seen.head_map.mean((1, 2)), seen.embedding, rtol=1e-6)
+    assert seen.features[-1].min() >= 0  # it comes out of a ReLU
+    np.testing.assert_allclose(seen.features[-1].mean((1, 2)), seen.embedding, rtol=1e-6)
     np.testing.assert_allclose(seen.head(seen.embedding), seen.logits, rtol=1e-5, atol=1e-5)

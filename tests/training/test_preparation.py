@@ -22,7 +22,7 @@ class Network:
     def apply(self, variables, images, train):
         assert not train
         x = images * variables["params"]["factor"]
-        return Outputs(x[:, 0, 0], (x,), x.mean((1, 2)), x)
+        return Outputs(x[:, 0, 0], (x,), x.mean((1, 2)))
 
 
 HEAD = {"kernel": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)}
