@@ -1,10 +1,12 @@
 """What produced a run: command, machine, versions, commit, and the contents of what it read."""
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
 import inspect
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -72,6 +74,9 @@ def own_code(*things: Any) -> str | None:
     sources: dict[str, bytes] = {}
     for thing in things:
         while isinstance(thing, functools.partial):
+            sources[f"arguments {len(sources)}"] = plainly(
+                (thing.args, sorted(thing.keywords.items()))
+            ).encode()
             thing = thing.func
         defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
         module = sys.modules.get(defined.__module__)
@@ -88,19 +93,34 @@ def own_code(*things: Any) -> str | None:
     return _digest(sources) if sources else None
 
 
+def plainly(thing: Any) -> str:
+    """Returns how an object shows itself, without where in memory it and its parts lie."""
+    return re.sub(r"\s+", " ", re.sub(r" at 0x[0-9a-f]+", "", repr(thing)))
+
+
 def _collect(module: Any, root: Path, sources: dict[str, bytes]) -> None:
-    """Adds the source of a module, and of those under `root` that it has names from."""
+    """Adds the source of a module, and of those under `root` that it imports."""
     path = _source_file(module)
     if path is None or not _is_own(path, root) or (content := path.read_bytes()) in sources.values():
         return
     # By its number, not its name: a copy under another path is the same code.
     sources[str(len(sources))] = content
-    for value in list(vars(module).values()):
-        other = (
-            value if inspect.ismodule(value) else sys.modules.get(getattr(value, "__module__", None) or "")
-        )
-        if other is not None:
-            _collect(other, root, sources)
+    for name in _imports(content, getattr(module, "__package__", None) or ""):
+        if name in sys.modules:
+            _collect(sys.modules[name], root, sources)
+
+
+def _imports(source: bytes, package: str) -> list[str]:
+    """Returns the names of modules that a source may import."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            name = ".".join(filter(None, (start, node.module)))
+            found += [name, *(f"{name}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def _is_own(path: Path, root: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny  # noqa: F401  registers its networks
 from sklearn.datasets import load_digits
 
 CLASSES = 4

@@ -5,40 +5,105 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jkd import run
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
-def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
-    section = README.split("## Your own method")[1]
-    (code,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
-    assert len(code.splitlines()) <= 40
-    script = tmp_path / "nearest.py"
-    script.write_text(code)
-    flags = [
-        f"--dataset=npz:{tiny_npz}",
-        "--teachers=resnet8",
-        "--teacher-epochs=2",
-        "--epochs=1",
-        "--alpha=2",
-    ]
+def example(heading: str) -> str:
+    """Returns the Python code under a heading."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return code
+
+
+def python(command_line, folder, *arguments):
+    """Runs Python in a folder, with the caches of all tests."""
     done = subprocess.run(
-        [sys.executable, str(script), *flags, f"--workdir={tmp_path / 'run'}"],
-        cwd=command_line.folder,
+        [sys.executable, *arguments],
+        cwd=folder,
         env=command_line.environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_in_python(command_line, tmp_path):
+    images = "from sklearn.datasets import load_digits\nimages = load_digits().images / 16\n"
+    (tmp_path / "script.py").write_text(images + example("In Python") + "\nprint(table)\n")
+    out = python(command_line, tmp_path, "script.py")
+    assert "test top-1" in out and "| bomd | 2 |" in out
+    (folder,) = (tmp_path / "runs").glob("digits-resnet8-bomd-seed1-*")
+    assert run.read(folder).summary["last"]["epoch"] == 5
+
+
+PARTS = """
+jkd.models.register("net", Net)
+jkd.teachers.register("plain", lambda: teachers[2])
+jkd.data.register("mine", lambda: data)
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A folder with the README's own parts: as the script that is shown, and registered under names."""
+    folder = tmp_path_factory.mktemp("parts")
+    code = example("Your own data, teachers and student")
+    (folder / "script.py").write_text(code + "\nassert (again.predict(x) == student.predict(x)).all()\n")
+    (folder / "parts.py").write_text(code.split("\nstudent = ")[0] + PARTS)
+    return folder
+
+
+def test_your_own_data_teachers_and_student(command_line, parts):
+    out = python(command_line, parts, "script.py")
+    for name in ("linen", "nnx", "plain"):
+        assert re.search(rf"  {name} +test top-1", out)
+    (folder,) = (parts / "runs").iterdir()
+    assert run.read(folder).config["student"] == "Net"
+
+
+def test_own_parts_by_name(command_line, parts):
+    flags = ["--import=parts.py", "--dataset=mine", "--teachers=net,plain", "--student=net", "--epochs=1"]
+    out = python(command_line, parts, "-m", "jkd.experiments.aver", *flags)
+    assert re.search(r"  net-seed0 +test top-1", out) and re.search(r"  plain +test top-1", out)
+    assert "mine-net-aver-seed0" in out
+
+
+def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
+    code = example("Your own method")
+    assert len(code.splitlines()) <= 40
+    (tmp_path / "nearest.py").write_text(code)
+    flags = [f"--dataset=npz:{tiny_npz}", "--teachers=resnet8", "--teacher-epochs=1", "--epochs=1"]
+    script = [str(tmp_path / "nearest.py"), *flags, "--alpha=2"]
+    python(command_line, command_line.folder, *script, f"--workdir={tmp_path / 'run'}")
     done = run.read(tmp_path / "run")
     assert done.config["hyperparameters"] == {"alpha": 2.0}
     assert done.summary["method"] == "nearest"
+
+    # The same file in a comparison, then edited: another run, not the old result.
+    compare = ["-m", "jkd.experiments.compare", f"--import={tmp_path / 'nearest.py'}", *flags]
+    compare += ["--methods=nearest", "--seeds=0", f"--workdir={tmp_path / 'compared'}"]
+    assert "| nearest | 1 |" in python(command_line, command_line.folder, *compare)
+    (tmp_path / "nearest.py").write_text(code.replace("alpha * nearest_kd", "0.0 * nearest_kd"))
+    again = subprocess.run(
+        [sys.executable, *compare],
+        cwd=command_line.folder,
+        env=command_line.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 2 and "code.method" in again.stderr and "another configuration" in again.stderr
 
 
 def test_commands_name_modules_that_exist():
     names = set(re.findall(r"python -m (jkd\.experiments\.\w+)", README))
     assert {"jkd.experiments.bomd", "jkd.experiments.compare", "jkd.experiments.teacher"} <= names
     for name in names:
-        assert (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
+        assert (ROOT / (name.replace(".", "/") + ".py")).exists()

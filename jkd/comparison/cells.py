@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jkd import files
+from jkd import files, methods
 from jkd import run as run_folder
 from jkd.distillation.distil import Faculty, distil
+from jkd.errors import UserError
+from jkd.flags import resolve
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import Plan, plans
 from jkd.planning.settings import digest
@@ -22,11 +24,26 @@ _DIVERGED = "diverged.json"
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What sets a cell apart: a method with the hyperparameters that were set, and a seed."""
+    """What sets a cell apart: a method, the hyperparameters that are not at their defaults, and a seed."""
 
     method: str
     hyperparameters: Mapping[str, Any]
     seed: int
+
+    @classmethod
+    def of(cls, method: str, given: Mapping[str, Any], seed: int) -> "Choice":
+        """Returns the choice that hyperparameters come to, whether defaults are among them or not.
+
+        Raises:
+            UserError: a hyperparameter is unknown, of another type or out of range.
+        """
+        function = methods.find(method)
+        try:
+            resolved = resolve(function, given)
+        except UserError as error:
+            raise UserError(f"{method}: {error}") from None
+        defaults = resolve(function, {})
+        return cls(method, {name: v for name, v in resolved.items() if v != defaults[name]}, seed)
 
     @property
     def name(self) -> str:

@@ -175,7 +175,7 @@ def _folder(settings: Compare, cells: Sequence[Cell]) -> Path:
 
 def _choices(settings: Compare, given: Mapping[str, Mapping[str, Any]]) -> list[Choice]:
     """Returns all cells, every method of a seed before the next seed: tables of a part are balanced."""
-    return [Choice(method, given[method], seed) for seed in settings.seeds for method in settings.methods]
+    return [Choice.of(method, given[method], seed) for seed in settings.seeds for method in settings.methods]
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def choices(given: Mapping[str, Mapping[str, Any]], trials: int) -> list[Choice]
     for method, fixed in given.items():
         tried = candidates(method, fixed, trials)
         if len(tried) > 1:
-            found += [Choice(method, choice, TUNING_SEED) for choice in tried]
+            found += [Choice.of(method, choice, TUNING_SEED) for choice in tried]
     return found
 
 

@@ -8,6 +8,7 @@ import jax
 
 from jkd import files
 from jkd import run as run_folder
+from jkd.distillation.preparation import prepare
 from jkd.distillation.summary import headline, summarise
 from jkd.planning.identity import made_by_other_code
 from jkd.planning.plan import Plan
@@ -21,7 +22,6 @@ from jkd.training.beginning import begin
 from jkd.training.deployed import Deployed
 from jkd.training.job import Job, Taught
 from jkd.training.loop import train
-from jkd.training.preparation import prepare
 
 
 @dataclasses.dataclass(frozen=True)

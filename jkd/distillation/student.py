@@ -109,7 +109,10 @@ class Student:
 
     def logits(self, images: UInt8[Any, "n h w c"] | Float[Any, "n h w c"]) -> Float[np.ndarray, "n classes"]:
         """Returns the logits for images, like `predict`."""
-        return self._predictor(self._devices.replicate(self.variables), as_batch(images, self.image_size))
+        batch = as_batch(images, self.image_size)
+        if not len(batch):
+            return np.zeros((0, self.config["dataset"]["num_classes"]), np.float32)
+        return self._predictor(self._devices.replicate(self.variables), batch)
 
     def predict(
         self, images: UInt8[Any, "n h w c"] | Float[Any, "n h w c"]

@@ -10,7 +10,7 @@ from jkd import methods, models
 from jkd import run as run_folder
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import digest
-from jkd.provenance import jkd_code, own_code
+from jkd.provenance import jkd_code, own_code, plainly
 from jkd.teachers.teacher import Teacher
 from jkd.training.job import Job
 
@@ -59,7 +59,7 @@ def identify(
         "student": own_code(models.maker(student) if isinstance(student, str) else student),
     }
     if not isinstance(student, str):
-        found["student_settings"] = re.sub(r"\s+", " ", repr(student))
+        found["student_settings"] = plainly(student)
     if any(code.values()):
         found["code"] = code
     return found

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jkd import data, methods, models, teachers
 from jkd.data import Dataset
 from jkd.errors import UserError
@@ -15,13 +13,14 @@ from jkd.planning import identity as known
 from jkd.planning import settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.fit import check_fit
+from jkd.planning.images import augmentation_of, split
 from jkd.teachers import stored
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
 from jkd.training.devices import Devices
 from jkd.training.job import Job
 from jkd.training.state import optimizer
-from jkd.training.step import Augmentation, Task
+from jkd.training.step import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,8 +151,8 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
         network = models.create(student, dataset.num_classes, dtype)
     else:
         network = models.OwnNetwork(student, known.student_name(experiment))
-    augmentation = _augmentation(experiment, dataset)
-    kept, held_out, fraction = _split(experiment, dataset, method)
+    augmentation = augmentation_of(experiment.data, dataset)
+    kept, held_out, fraction = split(experiment, dataset, method)
     epoch_steps = len(kept) // recipe.batch_size
     lower = optimizer(
         method,
@@ -230,31 +229,3 @@ def _described(teacher: Teacher | Plan) -> str:
         return teacher.name
     there = "found" if (teacher.folder / "summary.json").exists() else "to be trained first"
     return f"{teacher.as_teacher().name} ({there}: {teacher.folder})"
-
-
-def _augmentation(experiment: Experiment, dataset: Dataset) -> Augmentation:
-    """Returns how images become what the networks see: as the settings say, else as suits the data set."""
-    spec = experiment.data
-    return Augmentation(
-        crop_padding=dataset.padding if spec.crop else 0,
-        flip=dataset.flip if spec.flip is None else spec.flip,
-        mean=dataset.mean if spec.standardise else (0.0, 0.0, 0.0),
-        std=dataset.std if spec.standardise else (1.0, 1.0, 1.0),
-    )
-
-
-def _split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns the training images that the student sees, those held out, and the fraction that these are."""
-    level = method.upper_level
-    from_student = level is not None and level.memory is None  # its outer loss is on images held out
-    fraction = experiment.data.held_out if from_student or method.prepare is not None else 0.0
-    kept, rest = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
-    if not from_student:  # what is held out of the preparation alone, the student may see
-        kept = np.arange(len(dataset.train_labels), dtype=np.int32)
-    batch_size = experiment.recipe.batch_size
-    if batch_size > len(kept):
-        raise UserError(
-            f"--batch-size={batch_size} is more than the {len(kept)} training images; "
-            "it can be that many at most"
-        )
-    return kept, rest, fraction

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jkd import methods
+from jkd.distillation.preparation import prepare
 from jkd.errors import UserError
 from jkd.methods.base import Preparation
 from jkd.models import Outputs
 from jkd.training.devices import Devices
-from jkd.training.preparation import prepare
 from jkd.training.state import Split
 from jkd.training.step import Augmentation, TeacherNetwork
 

@@ -1,0 +1,109 @@
+"""How teachers see images: in their own normalisation and size, whatever the student's."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jkd
+from jkd.errors import UserError
+from jkd.teachers import parse, register
+from jkd.training.step import Augmentation, teacher_outputs
+
+OURS = Augmentation(0, False, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+
+
+def seen(**view):
+    """What a teacher is shown of the images that the student's normalisation made."""
+    shown = []
+
+    def apply(variables, images):
+        shown.append(images)
+        return images.mean((1, 2))
+
+    teacher = jkd.Teacher(apply, (), **view)
+    teacher.network(OURS).outputs((), OURS.evaluate(PIXELS))
+    return np.asarray(shown[0])
+
+
+def test_without_more_it_sees_what_the_student_sees():
+    chex.assert_trees_all_equal(seen(), np.asarray(OURS.evaluate(PIXELS)))
+    chex.assert_trees_all_equal(seen(mean=OURS.mean, std=OURS.std, image_size=8), seen())
+
+
+channels = st.tuples(*[st.floats(0.01, 1)] * 3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(mean=channels, std=channels)
+def test_its_own_normalisation_is_that_of_the_images_themselves(mean, std):
+    np.testing.assert_allclose(seen(mean=mean, std=std), (PIXELS / 255 - mean) / std, rtol=1e-3, atol=1e-3)
+
+
+def test_its_own_size():
+    images = seen(mean=0, std=1, image_size=16)
+    chex.assert_shape(images, (4, 16, 16, 3))
+    np.testing.assert_allclose(images.mean((1, 2)), (PIXELS / 255).mean((1, 2)), atol=0.02)
+    chex.assert_shape(seen(image_size=4), (4, 4, 4, 3))
+
+
+def test_it_never_gets_a_gradient():
+    teacher = jkd.Teacher(lambda v, x: v * x.mean((1, 2)), jnp.ones(3))
+    networks = (teacher.network(OURS),)
+
+    def total(variables, images):
+        return teacher_outputs(networks, (variables,), images)[0].logits.sum()
+
+    gradients = jax.grad(total, argnums=(0, 1))(teacher.variables, OURS.evaluate(PIXELS))
+    chex.assert_trees_all_equal(gradients, jax.tree.map(jnp.zeros_like, gradients))
+
+
+def test_an_exported_program_can_teach():
+    matrix = np.random.default_rng(1).standard_normal((8 * 8 * 3, 4)).astype(np.float32)
+    batch = jax.export.symbolic_shape("batch")[0]
+    shape = jax.ShapeDtypeStruct((batch, 8, 8, 3), jnp.float32)
+    exported = jax.export.export(jax.jit(lambda x: x.reshape(x.shape[0], -1) @ matrix))(shape)
+    teacher = jkd.Teacher(lambda v, images: exported.call(images), (), name="exported")
+    images = OURS.evaluate(PIXELS)
+    logits = jax.jit(lambda x: teacher.network(OURS).outputs((), x).logits)(images)
+    np.testing.assert_allclose(logits, np.asarray(images).reshape(4, -1) @ matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_a_path_with_a_view(tmp_path):
+    path = tmp_path / "weights.npz"
+    path.touch()
+    spec = f"resnet8@{path}"
+    (plain,) = parse([spec], 0)
+    assert (plain.architecture, plain.path, plain.mean, plain.image_size) == ("resnet8", path, None, None)
+    (own,) = parse([f"{spec}:mean=0.5/0.4/0.3:std=0.25:size=32"], 0)
+    assert own.mean == (0.5, 0.4, 0.3) and own.std == (0.25,) * 3 and own.image_size == 32
+    for wrong, words in {
+        ":mean=1/2": "three, one for each channel",
+        ":std=0": "above 0",
+        ":size=big": "'size=big' cannot be read",
+        ":men=1": "'men=1' cannot be read",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            parse([spec + wrong], 0)
+
+
+def test_each_of_an_architecture_gets_the_next_seed():
+    found = parse(["resnet8", "wrn_16_1", "resnet8"], 5)
+    assert [teacher.name for teacher in found] == ["resnet8-seed5", "wrn_16_1-seed5", "resnet8-seed6"]
+
+
+def test_a_registered_teacher_is_one_of_the_names():
+    made = jkd.Teacher(lambda v, x: x, (), name="made")
+    register("handmade", lambda: made)
+    assert parse(["handmade", "resnet8"], 0)[0] is made
+    with pytest.raises(UserError, match="did you mean 'handmade'"):
+        parse(["handmad"], 0)
+    with pytest.raises(UserError, match="is an architecture"):
+        register("resnet8", lambda: made)
+    register("oddly", lambda: 3)
+    with pytest.raises(UserError, match="gives a int, not a Teacher"):
+        parse(["oddly"], 0)
