@@ -220,6 +220,7 @@ def _job(
         epoch_steps=epoch_steps,
         total_steps=passes * epoch_steps,
         devices=devices,
+        relative_rate=lambda step: rate(step) / rate(0),
     )
     images = jax.ShapeDtypeStruct((recipe.batch_size, *dataset.train_images.shape[1:]), jnp.float32)
     signatures = jax.eval_shape(partial(teacher_outputs, networks), variables, images)
