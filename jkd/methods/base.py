@@ -97,6 +97,7 @@ class UpperLevel(NamedTuple):
     optimizer: optax.GradientTransformation
     every: int  # one upper-level update every so many steps
     at_epoch_end: bool = False  # and one on the last step of an epoch
+    follow_schedule: bool = False  # whether the optimizer's updates shrink with the student's learning rate
     memory: Memory | None = None
     estimator: Estimator = "unrolled"
     rematerialise: bool = False

@@ -118,6 +118,7 @@ def bomd(
         outer_loss=cross_entropy,
         optimizer=optax.adamw(upper_learning_rate, b2=0.99, weight_decay=upper_weight_decay),
         every=every,
+        follow_schedule=True,
         estimator=estimator,
         rematerialise=rematerialise,
     )

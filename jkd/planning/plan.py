@@ -154,9 +154,10 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
     augmentation = augmentation_of(experiment.data, dataset)
     kept, held_out, fraction = split(experiment, dataset, method)
     epoch_steps = len(kept) // recipe.batch_size
+    schedule = settings.schedule(rate, passes * epoch_steps)
     lower = optimizer(
         method,
-        settings.schedule(rate, passes * epoch_steps),
+        schedule,
         recipe.momentum,
         recipe.nesterov,
         recipe.weight_decay,
@@ -170,6 +171,7 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
         epoch_steps=epoch_steps,
         total_steps=passes * epoch_steps,
         devices=Devices.all(),
+        relative_rate=lambda step: schedule(step) / rate,
     )
     execution = experiment.execution
     job = Job(

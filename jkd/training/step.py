@@ -70,6 +70,8 @@ class Task:
     epoch_steps: int
     total_steps: int
     devices: Devices
+    # The student's learning rate at a step, as a fraction of its first.
+    relative_rate: optax.Schedule = optax.constant_schedule(1.0)
 
     def upper_due(self, step: Any) -> Any:
         """Whether the step (a number or an array) is one with an update of the upper level."""
@@ -174,6 +176,8 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
         (seen.held_out, seen.dropout),
     )
     updates, upper_opt_state = level.optimizer.update(result.gradient, state.upper_opt_state, state.upper)
+    if level.follow_schedule:
+        updates = optax.tree.scale(task.relative_rate(state.step), updates)
     metrics = {
         "outer_loss": result.value,
         "hypergradient_norm": optax.tree.norm(result.gradient),
