@@ -10,10 +10,11 @@ import optax
 
 from jkd import models
 from jkd.methods import Method
+from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, TeacherNetwork, teacher_outputs, with_totals
+from jkd.training.step import Augmentation, Images, Task, with_totals
 
 _NEVER = 2**30  # epochs end after so many steps, and an upper level put off by so many steps never comes
 

@@ -14,10 +14,10 @@ from jaxtyping import PyTree
 from jkd import files
 from jkd.errors import UserError
 from jkd.methods.base import Examples, Preparation
+from jkd.training.asking import teacher_outputs
 from jkd.training.evaluate import Predictor
 from jkd.training.job import Job
 from jkd.training.state import State
-from jkd.training.step import teacher_outputs
 
 _REPORT, _ARRAYS = "preparation.json", "preparation.npz"
 

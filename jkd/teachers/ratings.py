@@ -15,9 +15,9 @@ from jkd.methods.base import TeacherOutputs
 from jkd.models import Absent, Head
 from jkd.run import Run
 from jkd.teachers.teacher import Teacher
+from jkd.training.asking import TeacherNetwork
 from jkd.training.evaluate import Predictor, accuracy_metrics, vote
 from jkd.training.job import Job
-from jkd.training.step import TeacherNetwork
 
 
 class Rating(NamedTuple):

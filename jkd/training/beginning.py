@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jkd.methods.base import TeacherOutputs
+from jkd.training.asking import teacher_outputs
 from jkd.training.job import Job
 from jkd.training.state import State, initial
-from jkd.training.step import teacher_outputs, with_totals
+from jkd.training.step import with_totals
 
 
 def begin(job: Job, teachers: tuple[PyTree, ...]) -> tuple[State, tuple[TeacherOutputs, ...]]:

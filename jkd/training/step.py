@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, standardise
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
-from jkd.models import Head, Outputs, head
+from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.devices import Devices
 from jkd.training.state import Split, State
 
@@ -46,18 +45,6 @@ class Augmentation:
         return standardise(images, jnp.asarray(self.mean), jnp.asarray(self.std))
 
 
-class TeacherNetwork(NamedTuple):
-    """A teacher's pure functions of its variables: its outputs for the student's images, and its head."""
-
-    outputs: Callable[[PyTree, Float[Array, "b h w c"]], Outputs]
-    head: Callable[[PyTree], Head]
-
-    @classmethod
-    def of(cls, network: Any) -> "TeacherNetwork":
-        """Returns those of a network of `jkd.models` that sees images as the student does."""
-        return cls(partial(network.apply, train=False), head)
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What a step needs to know and never changes."""
@@ -71,7 +58,7 @@ class Task:
     total_steps: int
     devices: Devices
     # The student's learning rate at a step, as a fraction of its first.
-    relative_rate: optax.Schedule = optax.constant_schedule(1.0)
+    relative_rate: optax.Schedule = dataclasses.field(default_factory=lambda: optax.constant_schedule(1.0))
 
     def upper_due(self, step: Any) -> Any:
         """Whether the step (a number or an array) is one with an update of the upper level."""
@@ -84,18 +71,6 @@ class Task:
         if level.memory is not None:
             due &= step > 0  # nothing has been remembered before the first step
         return due
-
-
-def teacher_outputs(
-    networks: tuple[TeacherNetwork, ...], teachers: PyTree, images: Float[Array, "b h w c"]
-) -> tuple[TeacherOutputs, ...]:
-    """Returns what each teacher says of the images, in evaluation mode and without a gradient."""
-    return jax.lax.stop_gradient(
-        tuple(
-            TeacherOutputs(**network.outputs(variables, images)._asdict(), head=network.head(variables))
-            for network, variables in zip(networks, teachers, strict=True)
-        )
-    )
 
 
 class Seen(NamedTuple):

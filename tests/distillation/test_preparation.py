@@ -11,9 +11,10 @@ from jkd.distillation.preparation import prepare
 from jkd.errors import UserError
 from jkd.methods.base import Preparation
 from jkd.models import Outputs
+from jkd.training.asking import TeacherNetwork
 from jkd.training.devices import Devices
 from jkd.training.state import Split
-from jkd.training.step import Augmentation, TeacherNetwork
+from jkd.training.step import Augmentation
 
 
 class Network:

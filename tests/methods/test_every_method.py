@@ -12,10 +12,11 @@ from flax import linen as nn
 from jkd import methods
 from jkd.models import Outputs
 from jkd.models.layers import BatchNorm
+from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, TeacherNetwork, teacher_outputs, with_totals
+from jkd.training.step import Augmentation, Images, Task, with_totals
 
 BATCH, CLASSES, SIZE, STEPS = 16, 4, 8, 12
 SHAPE = (BATCH, SIZE, SIZE, 3)

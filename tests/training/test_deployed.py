@@ -9,9 +9,9 @@ import pytest
 
 from jkd import methods, models
 from jkd.training import deployed
+from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.deployed import Deployed
 from jkd.training.state import Split
-from jkd.training.step import TeacherNetwork, teacher_outputs
 
 
 def task_of(method, student, teacher, classes, size):
