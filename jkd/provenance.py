@@ -73,24 +73,30 @@ def own_code(*things: Any) -> str | None:
     """
     sources: dict[str, bytes] = {}
     for thing in things:
+        given = []
         while isinstance(thing, functools.partial):
-            sources[f"arguments {len(sources)}"] = plainly(
-                (thing.args, sorted(thing.keywords.items()))
-            ).encode()
+            given.append(plainly((thing.args, sorted(thing.keywords.items()))))
             thing = thing.func
         defined = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
         module = sys.modules.get(defined.__module__)
         path = _source_file(module)
         if path is None:
-            name = getattr(defined, "__qualname__", repr(defined))
-            try:
-                sources[name] = inspect.getsource(defined).encode()
-            except (OSError, TypeError):  # typed at a prompt that keeps nothing
-                code = getattr(defined, "__code__", None)
-                sources[name] = repr((code.co_code, code.co_consts) if code else name).encode()
+            sources[str(len(sources))] = _typed_source(defined)
         elif not path.is_relative_to(_JKD):
             _collect(module, path.parent, sources)
+        else:
+            continue
+        sources[str(len(sources))] = repr(given).encode()
     return _digest(sources) if sources else None
+
+
+def _typed_source(defined: Any) -> bytes:
+    """Returns the source of a function or class that is in no file, such as a notebook's."""
+    try:
+        return inspect.getsource(defined).encode()
+    except (OSError, TypeError):  # typed at a prompt that keeps nothing
+        code = getattr(defined, "__code__", None)
+        return repr((code.co_code, code.co_consts) if code else defined.__qualname__).encode()
 
 
 def plainly(thing: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jkd import methods
 from jkd.errors import UserError, nearest
-from jkd.flags import resolve, settings
+from jkd.flags import settings
 from jkd.methods import Method
 from jkd.planning.settings import PARTS, Data, Execution, Recipe, Student, Teachers
 
@@ -51,16 +51,3 @@ class Experiment:
                 for part, names in parts.items()
             },
         )
-
-    def resolved(self) -> "Experiment":
-        """Returns the settings checked and as the command line would have them, hyperparameters complete.
-
-        Raises:
-            UserError: a value is of the wrong type, out of range or no choice; a hyperparameter is unknown.
-        """
-        parts = {name: owner(**resolve(owner, vars(getattr(self, name)))) for name, owner in PARTS.items()}
-        try:
-            own = resolve(methods.find(self.method), self.hyperparameters)
-        except UserError as error:
-            raise UserError(f"{self.method}: {error}") from None
-        return dataclasses.replace(self, hyperparameters=own, **parts)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jkd import data, methods, models, teachers
 from jkd.data import Dataset
 from jkd.errors import UserError
+from jkd.flags import resolve
 from jkd.methods import Method
 from jkd.planning import identity as known
 from jkd.planning import settings
@@ -107,11 +108,15 @@ class _Draft(NamedTuple):
 
 
 def _draft(given: Experiment) -> _Draft:
-    experiment = given.resolved()
+    parts = {name: resolve(owner, vars(getattr(given, name))) for name, owner in settings.PARTS.items()}
+    make = methods.find(given.method)
     try:
-        method = methods.find(given.method)(**experiment.hyperparameters)
+        own = resolve(make, given.hyperparameters)
+        method = make(**own)
     except UserError as error:
         raise UserError(f"{given.method}: {error}") from None
+    made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
+    experiment = dataclasses.replace(given, hyperparameters=own, **made)
     if isinstance(experiment.student.student, str):
         try:
             models.maker(experiment.student.student)
