@@ -64,7 +64,9 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
     with Run.open(plan.folder, plan.identity) as run:
         contents = run_folder.read(run.workdir)
         if contents.summary is not None:
-            print(f"{run.workdir} is finished: {headline(contents.summary)}{_by_whom(contents)}", flush=True)
+            whom = _by_whom(contents)
+            anew = "; --again makes it anew beside it" if whom else ""
+            print(f"{run.workdir} is finished: {headline(contents.summary)}{whom}{anew}", flush=True)
             return contents
         if contents.records and (whom := _by_whom(contents)):
             print(f"{run.workdir} goes on{whom}", flush=True)
@@ -101,6 +103,8 @@ def _ready(teacher: Teacher | Plan) -> Teacher:
         return teacher
     if not (teacher.folder / "summary.json").exists():
         distil(teacher)
+    elif whom := _by_whom(run_folder.read(teacher.folder)):
+        print(f"{teacher.folder} is found{whom}", flush=True)
     expected = teacher.as_teacher()
     variables = run_folder.restore_item(teacher.folder, "student", expected.variables)
     return dataclasses.replace(expected, variables=variables)
@@ -111,7 +115,7 @@ def _by_whom(contents: Contents) -> str:
     if not made_by_other_code(contents):
         return ""
     commit = contents.sessions[0].get("commit") or f"version {contents.sessions[0]['versions']['jkd']}"
-    return f" (begun by other code of jkd, {commit[:12]}; --again makes it anew beside it)"
+    return f" (begun by other code of jkd, {commit[:12]})"
 
 
 def _draw(run: Run, summary: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from jkd import methods, models
 from jkd.errors import UserError, nearest
 from jkd.report.table import Published
 
+_NO_SETTINGS = ("help", "recipe", "import")
 _FOLDER = Path(jkd.__file__).parent.parent / "experiments"
 
 
@@ -48,39 +49,54 @@ def load(name_or_path: str) -> Recipe:
     try:
         content = tomllib.loads(path.read_text())
         flags = content["flags"]
+        arguments = _arguments(path, flags)
         published = {
             method: Published(float(entry["top1"]), str(entry["source"]))
             for method, entry in content.get("published", {}).items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"--recipe={path}: it is no recipe ({error!r}); see {_FOLDER}") from None
     _check_there(path, flags)
-    return Recipe(_arguments(flags), published)
+    return Recipe(arguments, published)
 
 
 def _check_there(path: Path, flags: dict[str, Any]) -> None:
     """A recipe may come before the network or the method that it needs."""
-    needed = [
-        ("network", name, models.names()) for name in [*flags.get("teachers", []), flags.get("student")]
-    ]
-    needed += [("method", name, tuple(methods.METHODS)) for name in flags.get("methods", [])]
-    for kind, name, there in needed:
-        if name is not None and name.partition("@")[0] not in there:
+    for kind, flag, there in (
+        ("network", "teachers", models.names()),
+        ("network", "student", models.names()),
+        ("method", "methods", tuple(methods.METHODS)),
+    ):
+        value = flags.get(flag, [])
+        named = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str) for name in named):
+            raise UserError(f"--recipe={path}: {flag} = {value!r} must name {kind}s")
+        for name in (name for name in named if name.partition("@")[0] not in there):
             raise UserError(
                 f"--recipe={path.stem} needs the {kind} '{name}', which does not exist in jkd yet"
                 f"{nearest(name, there)}"
             )
 
 
-def _arguments(flags: dict[str, Any], prefix: str = "") -> tuple[str, ...]:
+def _arguments(path: Path, flags: Any, prefix: str = "") -> tuple[str, ...]:
+    """Returns the command line; a table within that of the flags holds those of a method."""
+    if not isinstance(flags, dict):
+        raise UserError(f"--recipe={path}: flags = {flags!r} must be a table, [flags]")
     found: list[str] = []
     for name, value in flags.items():
         flag = prefix + name.replace("_", "-")
-        if isinstance(value, dict):
-            found += _arguments(value, f"{flag}.")
+        if name in _NO_SETTINGS:
+            raise UserError(f"--recipe={path}: '{name}' is no setting; give --{name} on the command line")
+        if isinstance(value, dict) and not prefix:
+            found += _arguments(path, value, f"{flag}.")
         elif isinstance(value, bool):
             found.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+            found.append(f"--{flag}={','.join(map(str, value))}")
+        elif isinstance(value, str | int | float):
+            found.append(f"--{flag}={value}")
         else:
-            text = ",".join(map(str, value)) if isinstance(value, list) else value
-            found.append(f"--{flag}={text}")
+            raise UserError(f"--recipe={path}: {prefix}{name} = {value!r} is no value of a flag")
     return tuple(found)

@@ -93,16 +93,17 @@ def plans(experiments: Sequence[Experiment]) -> list[Plan]:
             settings are checked before any image is read.
     """
     drafts = [_draft(experiment) for experiment in experiments]
+    for source in dict.fromkeys(_source(draft.experiment) for draft in drafts):
+        data.check(*source)
     datasets: dict[Any, Dataset] = {}
-    read: dict[Any, Teacher] = {}
-    return [_decide(draft, _dataset(draft.experiment, datasets), read) for draft in drafts]
+    known_teachers: dict[Any, Teacher | Plan] = {}
+    return [_decide(draft, _dataset(draft.experiment, datasets), known_teachers) for draft in drafts]
 
 
 class _Draft(NamedTuple):
     """What can be decided before any image is read."""
 
-    given: Experiment
-    experiment: Experiment  # resolved, but for what depends on the network or the data
+    experiment: Experiment  # checked and complete, but for what depends on the network or the data
     method: Method
     teachers: list[Named | Teacher]
 
@@ -126,27 +127,28 @@ def _draft(given: Experiment) -> _Draft:
     if method.needs_teachers:
         who = teachers.parse(experiment.teachers.teachers, experiment.teachers.teacher_seed)
     Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
+    return _Draft(experiment, method, who)
+
+
+def _source(experiment: Experiment) -> tuple[Any, ...]:
+    """Returns what `data.load` is called with."""
     spec = experiment.data
-    data.check(spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
-    return _Draft(given, experiment, method, who)
+    return spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir
 
 
 def _dataset(experiment: Experiment, loaded: dict[Any, Dataset]) -> Dataset:
-    spec = experiment.data
-    source = (spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir)
+    source, validation = _source(experiment), experiment.data.validation
     if source not in loaded:
         loaded[source] = data.load(*source)
-    if not spec.validation:
-        return loaded[source]
-    if (source, spec.validation) not in loaded:
-        loaded[source, spec.validation] = data.split_validation(loaded[source], spec.validation)
-    return loaded[source, spec.validation]
+    if validation and (source, validation) not in loaded:
+        loaded[source, validation] = data.split_validation(loaded[source], validation)
+    return loaded[source, validation] if validation else loaded[source]
 
 
-def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
+def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher | Plan]") -> Plan:
     experiment, method = draft.experiment, draft.method
     dtype = experiment.recipe.dtype
-    who = tuple(_teacher(draft, teacher, dataset, read) for teacher in draft.teachers)
+    who = tuple(_teacher(experiment, one, dataset, known_teachers) for one in draft.teachers)
     student = experiment.student.student
     passes = settings.epochs(experiment.recipe, experiment.data)
     rate = settings.learning_rate(experiment.recipe, known.student_name(experiment))
@@ -160,13 +162,7 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
     kept, held_out, fraction = split(experiment, dataset, method)
     epoch_steps = len(kept) // recipe.batch_size
     schedule = settings.schedule(rate, passes * epoch_steps)
-    lower = optimizer(
-        method,
-        schedule,
-        recipe.momentum,
-        recipe.nesterov,
-        recipe.weight_decay,
-    )
+    lower = optimizer(method, schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay)
     task = Task(
         method=method,
         student=network,
@@ -195,34 +191,42 @@ def _decide(draft: _Draft, dataset: Dataset, read: dict[Any, Teacher]) -> Plan:
     identity = known.identify(experiment, job, listed, fraction)
     name = Path(dataset.name).stem
     folder = known.folder(Path("runs"), identity, name, execution.workdir, execution.again)
-    made = Plan(experiment, job, who, identity, folder)
-    check_fit(
-        job, [_as_teacher(teacher) for teacher in who], known.student_name(experiment), experiment.method
-    )
-    return made
+    ready = [_as_teacher(teacher) for teacher in who]
+    check_fit(job, ready, known.student_name(experiment), experiment.method)
+    return Plan(experiment, job, who, identity, folder)
 
 
 def _teacher(
-    draft: _Draft, teacher: Named | Teacher, dataset: Dataset, read: dict[Any, Teacher]
+    experiment: Experiment,
+    given: Named | Teacher,
+    dataset: Dataset,
+    known_teachers: "dict[Any, Teacher | Plan]",
 ) -> Teacher | Plan:
     """Returns a teacher that is ready, or the plan of the run that makes it."""
-    if isinstance(teacher, Teacher):
-        return teacher
-    if teacher.path is not None:
-        key = (teacher, dataset.num_classes, draft.experiment.recipe.dtype)
-        if key not in read:
-            read[key] = stored.read(*key)
-        return read[key]
-    given, spec = draft.given, draft.experiment.teachers
+    if isinstance(given, Teacher):
+        return given
+    key = (given, id(dataset), experiment.data, experiment.recipe, experiment.teachers)
+    if key not in known_teachers:
+        if given.path is not None:
+            found: Teacher | Plan = stored.read(given, dataset.num_classes, experiment.recipe.dtype)
+        else:
+            found = _training_of(given, experiment, dataset)
+        known_teachers[key] = found
+    return known_teachers[key]
+
+
+def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan:
+    """Returns the plan of the run that makes a teacher: as the student's, without teachers of its own."""
+    spec, recipe = experiment.teachers, experiment.recipe
     alone = dataclasses.replace(
-        given,
+        experiment,
         method="scratch",
         hyperparameters={},
-        recipe=dataclasses.replace(given.recipe, epochs=spec.teacher_epochs or given.recipe.epochs),
-        student=settings.Student(teacher.architecture, teacher.seed or 0),
-        execution=dataclasses.replace(given.execution, workdir=None, again=False),
+        recipe=dataclasses.replace(recipe, epochs=spec.teacher_epochs or recipe.epochs),
+        student=settings.Student(given.architecture, given.seed or 0),
+        execution=dataclasses.replace(experiment.execution, workdir=None, again=False),
     )
-    made = _decide(_draft(alone), dataset, read)
+    made = _decide(_draft(alone), dataset, {})
     folder = known.folder(Path(spec.teacher_dir), made.identity, Path(dataset.name).stem, None, False)
     return dataclasses.replace(made, folder=folder)
 

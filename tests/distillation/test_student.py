@@ -164,7 +164,7 @@ def test_what_other_code_of_jkd_made_says_so_and_is_made_again_beside_it(student
     given = settings(folder, validation=0.2, workdir=str(made))
     jkd.distil("aver", dataset=data, **given)
     told = capsys.readouterr().out
-    assert "is finished" in told and "begun by other code of jkd, 0123456789ab; --again" in told
+    assert "is finished" in told and "begun by other code of jkd, 0123456789ab); --again" in told
     again = jkd.distil("aver", dataset=data, **given, again=True)
     assert again.folder.name.startswith("by_others-code") and again.folder.parent == made.parent
     assert "begun by other code" not in capsys.readouterr().out

@@ -82,3 +82,28 @@ def test_mistakes_in_a_recipe(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(UserError, match=words):
         recipes.load(str(path))
+
+
+BROKEN = {
+    "flags = 3": "must be a table",
+    "[flags]\nhelp = true": "'help' is no setting",
+    "[flags]\nteachers = [1]": "must name networks",
+    "[flags]\nstudent = 3": "must name networks",
+    "[flags]\nmethods = [true]": "must name methods",
+    "[flags]\nepochs = [[1]]": "is no value of a flag",
+    "[flags.bomd.beta]\nx = 1": "is no value of a flag",
+    "[flags]\nepochs = 1979-05-27": "is no value of a flag",
+    "[flags]\nx = " + "[" * 2000 + "]" * 2000: "it is no recipe",
+    "not toml": "it is no recipe",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_recipe_is_told_in_one_line(tmp_path, capsys, text):
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        run_compare([f"--recipe={path}"])
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.strip().splitlines()) == 1 and BROKEN[text] in err
