@@ -38,7 +38,7 @@ def test_in_python(command_line, tmp_path):
     images = "from sklearn.datasets import load_digits\nimages = load_digits().images / 16\n"
     (tmp_path / "script.py").write_text(images + example("In Python") + "\nprint(table)\n")
     out = python(command_line, tmp_path, "script.py")
-    assert "test top-1" in out and "| bomd | 2 |" in out
+    assert "test top-1" in out and "| aver | 2 |" in out and "Set for aver: alpha 2.0" in out
     (folder,) = (tmp_path / "runs").glob("digits-resnet8-bomd-seed1-*")
     assert run.read(folder).summary["last"]["epoch"] == 5
 
