@@ -5,8 +5,7 @@ space and keep their structure; a feature alignment loss reinforces it; the teac
 upper-level variables and the student's parameters lower-level ones.
 
 Given by this project's brief, not by the abstract: the upper level is updated through an unrolled student
-step (`--estimator=unrolled --upper-weight-decay=0` is that to the letter), and the projections stay on the
-Stiefel manifold by the QR retraction.
+step, and the projections stay on the Stiefel manifold by the QR retraction.
 
 Ours, because neither says:
 - The projection P_k acts position by position on the last feature map and is orthonormal on its smaller
@@ -15,17 +14,16 @@ Ours, because neither says:
   projection keeps directions, not the scale of the student's features.
 - Lower level: CE + α Σ_k a_k KD_k + β Σ_k b_k align_k, with a and b the softmax of K upper-level numbers
   each, which start uniform.
-- Upper level: the mean cross-entropy of the student after n lower-level steps, on a batch held out from the
-  training images. All n steps use the present training batch, so that teacher outputs are computed once.
-  These steps are taken to first order: the hypergradient's limit for a small inner rate, which compares
-  ⟨∇ outer, ∇ KD_k⟩ among teachers, and ⟨∇ outer, ∇ align_k⟩. Unrolled at the student's own rate, which β
-  makes large, a step overshoots: the held-out loss after it rises with its length, and the weights go to
-  whoever pulls least, such as a teacher with random weights.
-- The upper level's Adam pulls the weights towards equal ones (decoupled weight decay λ, AdamW): an upper
-  variable settles where its mean hypergradient, over the root of its mean square, is λ times the variable.
-  So what counts is how reliably one teacher is better, not by how much, and good teachers stay together.
-  The mean square is over the last hundred updates: Adam's usual thousand would remember the first ones, in
-  which KD's gradients are ten times as long, for most of a short run.
+- Upper level: the mean cross-entropy of the student after the unrolled step, on a batch held out from the
+  training images. By default (`--upper-step=mirror`) that step is taken to first order, the limit of a small
+  inner rate, so that teachers are compared by ⟨∇ outer, ∇ KD_k⟩ and ⟨∇ outer, ∇ align_k⟩; a and b follow by
+  mirror descent with a pull λ towards equal weights (`jkd.methods.mirror`), at a rate that follows the
+  student's schedule. experiments/results/upper-level has what that was chosen by.
+- `--upper-step=unrolled` is the brief to the letter: n steps at the student's own rate and momentum, their
+  hypergradient with respect to a and b's logits, and Adam at a constant rate. All n steps use the present
+  training batch, so that teacher outputs are computed once. β makes such a step long enough to overshoot: the
+  held-out loss after it rises with its length, and the weights go to whoever pulls least, be it a teacher
+  with random weights.
 - Every default below. β was chosen among 1, 10, 30 and 100 on a tenth of the training images of 20 classes of
   CIFAR-100 (58.6, 60.1, 62.2 and 64.3 % with ResNet-8, 10 epochs, one seed). The optimizer's recipe is the
   field's (shared by MMKD, CA-MKD and DE-MKD).
@@ -42,11 +40,15 @@ from jkd import stiefel
 from jkd.errors import UserError
 from jkd.flags import Flag
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
+from jkd.methods.mirror import mirror_descent
+from jkd.methods.mirror import weights as mirror_weights
 from jkd.methods.parts import kd_distances
 from jkd.methods.projections import alignment_distances, init_projections
 from jkd.methods.scratch import cross_entropy
-from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
+from jkd.methods.upper import UPPER, Estimator, Every, Rematerialise
 from jkd.models import Outputs
+
+UPPER_STEPS = ("mirror", "unrolled")
 
 
 def bomd(
@@ -64,19 +66,34 @@ def bomd(
         bool, Flag("standardise each teacher channel over the batch before its projection")
     ] = False,
     bilevel: Annotated[bool, Flag("learn the teacher weights; off: uniform weights", group=UPPER)] = True,
-    inner_steps: Annotated[int, Flag("unrolled student steps n", at_least=1, group=UPPER)] = 1,
+    upper_step: Annotated[
+        str,
+        Flag(
+            "how weights are learned: by mirror descent through a step to first order, or by Adam through "
+            "steps unrolled at the student's own rate",
+            choices=UPPER_STEPS,
+            group=UPPER,
+        ),
+    ] = "mirror",
     every: Every = 5,
-    upper_learning_rate: LearningRate = 0.05,
-    upper_weight_decay: Annotated[
-        float, Flag("λ of the pull towards equal teachers, AdamW's weight decay", at_least=0, group=UPPER)
-    ] = 0.5,
+    upper_learning_rate: Annotated[
+        float | None,
+        Flag("rate of the upper level", above=0, group=UPPER, default="mirror 0.1, unrolled 0.02"),
+    ] = None,
+    upper_prior: Annotated[
+        float, Flag("mirror: λ of the pull towards equal weights", at_least=0, group=UPPER)
+    ] = 0.2,
     learn_scales: Annotated[
         bool, Flag("learn log α and log β too, starting at --alpha and --beta", group=UPPER)
     ] = False,
-    estimator: Estimator = "first-order",
+    inner_steps: Annotated[int, Flag("unrolled: student steps n", at_least=1, group=UPPER)] = 1,
+    estimator: Estimator = "unrolled",
     rematerialise: Rematerialise = False,
 ) -> Method:
-    """CE + α Σ_k a_k KD_k + β Σ_k b_k align_k with a, b learned through unrolled student steps."""
+    """CE + α Σ_k a_k KD_k + β Σ_k b_k align_k with a, b learned by what held-out images say."""
+    mirror = upper_step == "mirror"
+    if mirror and (inner_steps, estimator, rematerialise) != (1, "unrolled", False):
+        raise UserError("--inner-steps, --estimator and --rematerialise belong to --upper-step=unrolled")
     if learn_scales and not bilevel:
         raise UserError("--learn-scales needs --bilevel: without the upper level nothing would learn them")
 
@@ -91,18 +108,20 @@ def bomd(
             upper |= {"log_alpha": jnp.zeros(()), "log_beta": jnp.zeros(())}
         return Variables(params, (), upper)
 
+    softmax = mirror_weights if mirror else jax.nn.softmax
+
     def loss(variables: Variables, student: Outputs, teachers, batch: Batch, progress) -> Loss:
         del progress
         upper = variables.upper
         ce = cross_entropy(student, batch)
         divergences = kd_distances(student, teachers, temperature).mean(1)
-        weights = jax.nn.softmax(upper["kd"])
+        weights = softmax(upper["kd"])
         weighted_kd = weights @ divergences
         total = ce + alpha * jnp.exp(upper.get("log_alpha", 0.0)) * weighted_kd
         metrics = {"ce": ce, "kd": weighted_kd, "weight_logits": weights}
         if alignment:
             distances = alignment_distances(variables.params, student, teachers, standardise_teachers).mean(1)
-            weights = jax.nn.softmax(upper["alignment"])
+            weights = softmax(upper["alignment"])
             weighted_distance = weights @ distances
             total += beta * jnp.exp(upper.get("log_beta", 0.0)) * weighted_distance
             metrics |= {"alignment": weighted_distance, "weight_features": weights}
@@ -116,10 +135,14 @@ def bomd(
     upper_level = UpperLevel(
         inner_losses=(loss,) * inner_steps,
         outer_loss=cross_entropy,
-        optimizer=optax.adamw(upper_learning_rate, b2=0.99, weight_decay=upper_weight_decay),
+        optimizer=(
+            mirror_descent(upper_learning_rate or 0.1, upper_prior)
+            if mirror
+            else optax.adam(upper_learning_rate or 0.02)
+        ),
         every=every,
-        follow_schedule=True,
-        estimator=estimator,
+        follow_schedule=mirror,
+        estimator="first-order" if mirror else estimator,
         rematerialise=rematerialise,
     )
     on_manifold = alignment and orthogonal

@@ -58,7 +58,7 @@ class Task:
     total_steps: int
     devices: Devices
     # The student's learning rate at a step, as a fraction of its first.
-    relative_rate: optax.Schedule = dataclasses.field(default_factory=lambda: optax.constant_schedule(1.0))
+    relative_rate: optax.Schedule = lambda step: 1.0
 
     def upper_due(self, step: Any) -> Any:
         """Whether the step (a number or an array) is one with an update of the upper level."""

@@ -42,11 +42,11 @@ STUDENT = Network((4, 6, 8))
 TEACHERS = (Network((4, 6, 10)), Network((4, 5, 6)))
 
 
-def task_of(method):
+def task_of(method, relative_rate):
     lower = optimizer(method, optax.constant_schedule(0.02), momentum=0.9, nesterov=True, weight_decay=5e-4)
     plain = Augmentation(crop_padding=0, flip=False, mean=(0.5,) * 3, std=(0.25,) * 3)
     networks = tuple(map(TeacherNetwork.of, TEACHERS)) if method.needs_teachers else ()
-    return Task(method, STUDENT, networks, lower, plain, 10**6, 10**6, Devices.all())
+    return Task(method, STUDENT, networks, lower, plain, 10**6, 10**6, Devices.all(), relative_rate)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,9 @@ def teachers(compiled_quickly):
     )
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
-def test_the_loss_falls_and_stays_finite(name, teachers):
-    method = methods.create(name)
-    task = task_of(method)
+def train(method, teachers, relative_rate=lambda step: 1.0):
+    """Yields the state and the metrics after each of STEPS steps on one batch."""
+    task = task_of(method, relative_rate)
     key = jax.random.key(0, impl="rbg")
     variables = teachers if method.needs_teachers else ()
     images = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
@@ -74,9 +73,15 @@ def test_the_loss_falls_and_stays_finite(name, teachers):
     held_out = np.arange(BATCH, 2 * BATCH if level and level.memory is None else BATCH)[None]
     draw = Draw(np.arange(BATCH)[None], held_out)
     call = compile_call(task, 1)
-    losses = []
     for step in range(STEPS):
         state, metrics = call.run(state, variables, data, draw, step, 1)
+        yield state, metrics
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_loss_falls_and_stays_finite(name, teachers):
+    losses = []
+    for _, metrics in train(methods.create(name), teachers):
         assert all(np.isfinite(value).all() for value in jax.tree.leaves(metrics)), metrics
         losses.append(float(metrics["loss"][0]))
     assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2])
@@ -84,3 +89,11 @@ def test_the_loss_falls_and_stays_finite(name, teachers):
         if weights in metrics:
             assert metrics[weights].shape == (1, len(TEACHERS))
             assert (metrics[weights] >= 0).all()
+
+
+def test_bomds_upper_rate_follows_the_students(teachers):
+    method = methods.create("bomd", every=1)
+    states = train(method, teachers, lambda step: jnp.where(step < STEPS // 2, 1.0, 0.0))
+    weights = [np.asarray(state.upper["alignment"]) for state, _ in states]
+    assert np.abs(weights[STEPS // 2 - 1] - weights[0]).max() > 0
+    np.testing.assert_array_equal(weights[-1], weights[STEPS // 2 - 1])
