@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 from jkd import __version__
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_BLOCK = 32 * 1024
 
 
 def session() -> dict[str, Any]:
@@ -41,6 +42,29 @@ def fingerprint(arrays: PyTree) -> str:
         hashed.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
         hashed.update(array.data)
     return hashed.hexdigest()[:12]
+
+
+def checksum(arrays: PyTree) -> str:
+    """Returns digits that stand for names, types, shapes and contents of arrays, at memory's speed.
+
+    Hashing every byte would take a tenth of the time of saving it. This is the SHA-256 of the sums of each
+    array's blocks of 32 KiB, as words of 64 bits: it finds what befalls a disk, and proves nothing against a
+    forger. A named tuple and a dictionary of the same names are the same.
+    """
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }
+    hashed = hashlib.sha256()
+    for name, leaf in sorted(leaves.items()):
+        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+        whole = content.size - content.size % _BLOCK
+        hashed.update(f"{name} {leaf.dtype}{list(leaf.shape)}".encode())
+        hashed.update(content[:whole].view(np.uint64).reshape(-1, _BLOCK // 8).sum(1).data)
+        hashed.update(content[whole:].data)
+    return hashed.hexdigest()
 
 
 def _commit() -> str | None:
