@@ -181,7 +181,11 @@ def _reading(folder: Path) -> Iterator[None]:
         full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
         if full or system.refusal(error) is not None:
             raise
-        raise _damaged(folder, error) from error
+        raise _damaged(folder, _root(error)) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _root(error.__cause__)
 
 
 def _replace(folder: Path, target: Path) -> None:
