@@ -1,7 +1,7 @@
 """Checkpoints of named items, by orbax: saved in the background, whole or absent, read item by item.
 
 Beside its items each holds a *seal*: its step, a checksum of each item's arrays, and how many records the run
-had, with their digest. Orbax does not see a flipped bit in an array, so what is read is held against the seal.
+had, with their digest. Orbax sees no flipped bit in an array, so what is read is held against the seal.
 """
 
 import logging

@@ -116,6 +116,12 @@ class Run:
         folder = Path(workdir)
         here = files.plain(config)
         try:
+            str(folder).encode()
+        except UnicodeEncodeError as error:  # orbax would stop at it, after an epoch
+            raise UserError(
+                f"--workdir={str(folder)!a} is no UTF-8: rename it, or run with LC_ALL=C.UTF-8"
+            ) from error
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             # A process killed at its start leaves these two behind, and no config.json.
             found = {entry.name for entry in folder.iterdir()} - {"lock", "config.json.tmp"}
@@ -141,7 +147,8 @@ class Run:
                 raise
         except OSError as error:
             raise UserError(
-                f"cannot write the run's folder {folder} ({error.strerror}): give another --workdir"
+                f"cannot write the run's folder {folder} ({error.strerror}; {system.disk(folder)}): "
+                "give another --workdir"
             ) from error
 
     @property

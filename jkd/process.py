@@ -1,0 +1,100 @@
+"""This process: the signals that ask it to stop, and where its output goes."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop. `signal` is its number."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.signal = number
+
+
+@contextmanager
+def heard(handle: Callable[[int], None], answer: str) -> Iterator[None]:
+    """Has SIGTERM, SIGINT and SIGHUP handled, and says on standard error that one was heard, at once.
+
+    A signal that the process was started to ignore, as by `nohup`, stays ignored. Only the main thread may
+    handle signals; in another this does nothing.
+
+    Args:
+        handle: Called in the main thread with the signal's number, once Python code runs there again.
+        answer: What is said, after the signal's name.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # Python handles a signal between two of its instructions, and a compiled program may be one of minutes.
+    # The number that the interpreter itself writes to the pipe is read and answered in the meantime.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def tell() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in STOPPING:
+                say(f"\n{signal.Signals(number[0]).name} heard: {answer}\n")
+        os.close(reading)
+
+    threading.Thread(target=tell, daemon=True, name="signals").start()
+    taken = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in taken}
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+
+
+def say(text: str) -> None:
+    """Writes to standard error past all buffers; if the terminal is gone, so is all output from here on."""
+    try:
+        os.write(2, text.encode())
+    except OSError:
+        discard(1, 2)
+
+
+def discard(*descriptors: int) -> None:
+    """Lets what is written to these descriptors vanish, instead of failing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Makes this process one that a signal ends in order, with an output that can be written to."""
+
+    def stop(number: int) -> None:
+        raise Stopped(number)
+
+    sys.unraisablehook = _unraisable
+    with ExitStack() as stack:
+        # Where these were closed the interpreter has None, which has no `isatty`.
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(redirect_stdout(sys.stdout or nowhere))
+        stack.enter_context(redirect_stderr(sys.stderr or nowhere))
+        stack.enter_context(heard(stop, "stopping"))
+        yield
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Prints as usual, but for what orbax leaves unread of a checkpoint that it has reported as damaged."""
+    trace, files = unraisable.exc_traceback, ""
+    while trace is not None:
+        files += trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    if "orbax" not in files and "asyncio" not in files:
+        sys.__unraisablehook__(unraisable)
