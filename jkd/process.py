@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -80,7 +81,9 @@ def command_line() -> Iterator[None]:
     def stop(number: int) -> None:
         raise Stopped(number)
 
+    # What orbax leaves undone of a checkpoint that it cannot read or write complains when it is collected.
     sys.unraisablehook = _unraisable
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     with ExitStack() as stack:
         # Where these were closed the interpreter has None, which has no `isatty`.
         nowhere = stack.enter_context(open(os.devnull, "w"))
@@ -91,7 +94,7 @@ def command_line() -> Iterator[None]:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Prints as usual, but for what orbax leaves unread of a checkpoint that it has reported as damaged."""
+    """Prints as usual, but for what comes from orbax."""
     trace, files = unraisable.exc_traceback, ""
     while trace is not None:
         files += trace.tb_frame.f_code.co_filename
