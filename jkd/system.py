@@ -78,3 +78,8 @@ def writing(folder: Path, room: int) -> Iterator[None]:
             f"cannot write the run's folder {folder}: {refused}; {disk(folder)} and a checkpoint takes up to "
             f"{mebibytes(room)}; what was saved before is whole, and the same command goes on from there"
         ) from error
+
+
+def memory() -> int:
+    """The bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,11 +1,10 @@
 """Images from one `.npz` file with the arrays that Keras's data sets have."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from jkd import archive
 from jkd.data.dataset import Dataset, assemble
 from jkd.data.images import three_channels
 from jkd.errors import UserError, nearest
@@ -23,11 +22,10 @@ def check(path: Path) -> None:
         what = "a folder" if path.is_dir() else "not there"
         raise UserError(f"npz:{path}: the file is {what}; give the path of a file with {', '.join(ARRAYS)}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+        names = list(archive.headers(path))
+    except (archive.Unreadable, OSError) as error:
         raise UserError(
-            f"npz:{path}: the file cannot be read ({error}); it is truncated or no .npz"
+            f"npz:{path}: the file cannot be read ({error}); it is damaged or no .npz of arrays"
         ) from error
     for name in ARRAYS:
         if name not in names:
@@ -44,10 +42,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     check(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in ARRAYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"npz:{path}: an array cannot be read ({error}); the file is damaged") from error
+        return archive.read(path, ARRAYS)
+    except (archive.Unreadable, OSError) as error:
+        raise UserError(f"npz:{path}: an array cannot be read ({error}); mend or replace the file") from error
 
 
 def load(path: Path, image_size: int | None = None) -> Dataset:
@@ -66,6 +63,7 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
             raise UserError(
                 f"npz:{path}: x_{part} has {len(images)} images but y_{part} has {len(labels)} labels"
             )
+        _check_range(labels, len(arrays["y_train"]), f"npz:{path}: y_{part}")
         parts.append((images, labels))
     return assemble(f"npz:{path}", parts[0], parts[1])
 
@@ -80,3 +78,12 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
     if labels.dtype.kind not in "iu":
         raise UserError(f"{where} has type {labels.dtype}; labels must be integers")
     return labels.astype(np.int64)
+
+
+def _check_range(labels: np.ndarray, count: int, where: str) -> None:
+    """Raises UserError at a label too great for `count` training images, before classes are counted."""
+    if len(labels) and labels.max() >= count:
+        raise UserError(
+            f"{where} has label {labels.max()} at image {labels.argmax()}; with {count} training images "
+            f"there are at most {count} classes, numbered from 0"
+        )

@@ -105,6 +105,8 @@ def _mistake(error: Exception) -> tuple[str, int]:
         return "the output's reader is gone; the same command goes on from what was saved", 2
     if (refused := system.refusal(error)) is not None:
         return f"{refused}; what was saved before is whole, and the same command goes on from there", 2
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"the memory is full ({error}): take a smaller --batch-size or --image-size, or less data", 2
     try:
         jax.devices()
     except Exception as missing:  # of all kinds, AssertionError among them

@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 
+from jkd import files
 from jkd.errors import UserError
 from jkd.report import panel
 from jkd.report.panel import BLACK, COLOURS, QUIET, finish, plot, series, style
 
 
+@rc_context({"text.parse_math": False})  # a "$" in a folder's name is no mathematics
 def draw(
     records: Sequence[dict[str, Any]],
     path: str | os.PathLike[str],
@@ -53,7 +57,9 @@ def draw(
             _draw_weights(figure.add_subplot(right[row]), records, name, [teacher for teacher, _ in teachers])
     _draw_accuracy(figure.add_subplot(above), records, teachers, ensemble_top1)
     _draw_losses(figure.add_subplot(below), records)
-    figure.savefig(path)
+    path = Path(path)
+    form = path.suffix.removeprefix(".")
+    files.replace(path, lambda file: figure.savefig(file, format=form))
 
 
 def _draw_accuracy(

@@ -33,7 +33,7 @@ def assert_same(actual, expected):
 
 
 def resume(folder):
-    """Goes on from the folder; asserts that what it goes on from was once saved, and its records; its step."""
+    """Goes on from a folder; asserts that state and records were once saved together; returns their step."""
     with Run.open(folder, CONFIG) as run:
         step, state = run.restore(abstract())
         assert_same(state, make_state(step))
@@ -43,5 +43,3 @@ def resume(folder):
     with Run.open(folder, CONFIG) as run:
         assert run.restore(abstract())[0] == step + 1
     return step
-
-

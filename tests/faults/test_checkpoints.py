@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
+from small_run import CONFIG, LAST, abstract, assert_same, make_state, resume
 
 from jkd.errors import UserError
 from jkd.run import Run, read, restore_item
-from small_run import CONFIG, LAST, abstract, assert_same, make_state, resume
 
 # What orbax leaves unread of a damaged checkpoint complains when it is collected; `guard` hides that.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
