@@ -62,15 +62,14 @@ def writing(folder: Path, room: int) -> Iterator[None]:
     Raises:
         UserError: The machine refused something, or the folder was removed.
     """
+    removed = UserError(f"{folder}, or a part of it, was removed while the run was writing it: start again")
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if not (folder / "config.json").exists():
-            raise UserError(
-                f"{folder} was removed while the run was writing it: put it back, or start again"
-            ) from error
+        if isinstance(error, FileNotFoundError) or str(error).startswith("NOT_FOUND"):
+            raise removed from error
         refused = refusal(error)
         if refused is None:
             raise
@@ -78,6 +77,9 @@ def writing(folder: Path, room: int) -> Iterator[None]:
             f"cannot write the run's folder {folder}: {refused}; {disk(folder)} and a checkpoint takes up to "
             f"{mebibytes(room)}; what was saved before is whole, and the same command goes on from there"
         ) from error
+    # Orbax makes the folders that it misses.
+    if not (folder / "config.json").exists():
+        raise removed
 
 
 def memory() -> int:

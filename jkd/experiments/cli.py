@@ -91,7 +91,7 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
             line = f"{prog}: {' '.join(line.split())}"
         with suppress(OSError):  # the terminal is gone
             print(line, file=sys.stdout if status > 2 else sys.stderr, flush=True)
-        sys.exit(status)
+        process.leave(status)
 
 
 def _mistake(error: Exception) -> tuple[str, int]:
