@@ -16,7 +16,7 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from jkd import system
+from jkd import files, system
 from jkd.errors import UserError
 from jkd.provenance import checksum
 
@@ -80,7 +80,7 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, Py
     for name, item in items.items():
         if not (folder / name).is_dir():
             raise UserError(f"{folder} has no item '{name}'")
-        wrong = differences(_saved_entries(folder / name), _entries(item))
+        wrong = files.differences(_saved_entries(folder / name), _entries(item))
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise UserError(
@@ -160,15 +160,6 @@ def seal(folder: Path) -> dict[str, Any] | None:
 def size(state: Mapping[str, PyTree]) -> int:
     """The bytes that a checkpoint takes at most, but for a few of description."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(dict(state)))
-
-
-def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What two flat dictionaries do not agree on, one phrase each."""
-    return [
-        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
-        for name in there | here
-        if name not in there or name not in here or there[name] != here[name]
-    ]
 
 
 @contextmanager

@@ -52,6 +52,26 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=number))
 
 
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What two (nested) objects do not agree on, one phrase each."""
+    there, here = _flat(there), _flat(here)
+    return [
+        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
+        for name in there | here
+        if name not in there or name not in here or there[name] != here[name]
+    ]
+
+
+def check_name(folder: Path) -> None:
+    """Raises UserError if a folder's name is not what the libraries that write there take for a name."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"--workdir={str(folder)!a} is no UTF-8: rename it, or run with LC_ALL=C.UTF-8"
+        ) from error
+
+
 def replace(path: Path, write_to: Callable[[IO[bytes]], object]) -> None:
     """Replaces a file by what `write_to` writes; whoever reads it finds the old content or the new."""
     temporary = path.with_name(path.name + ".tmp")
@@ -138,6 +158,16 @@ def lock(folder: Path) -> int:
 def damaged(path: Path, why: object) -> UserError:
     """The error of a file in a run's folder that does not hold what jkd wrote."""
     return UserError(f"{path} is damaged ({why}): restore it, or give another --workdir")
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _document(path: Path, content: bytes) -> Document:

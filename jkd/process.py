@@ -20,19 +20,26 @@ class Stopped(KeyboardInterrupt):
         self.signal = number
 
 
+_received: list[list[int]] = []  # for each `heard` that is open, the signals since the outermost began
+
+
 @contextmanager
-def heard(handle: Callable[[int], None], answer: str) -> Iterator[None]:
-    """Has SIGTERM, SIGINT and SIGHUP handled, and says on standard error that one was heard, at once.
+def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]]:
+    """Hears SIGTERM, SIGINT and SIGHUP, and says so on standard error at once.
 
     A signal that the process was started to ignore, as by `nohup`, stays ignored. Only the main thread may
-    handle signals; in another this does nothing.
+    handle signals; in another none is heard.
 
     Args:
-        handle: Called in the main thread with the signal's number, once Python code runs there again.
         answer: What is said, after the signal's name.
+        interrupt: Raise `Stopped` wherever the main thread is. Python drops what is raised within some
+            callbacks, so that an inner `heard` gives the signal, too.
+
+    Yields:
+        A function that returns the first signal's number, or 0.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: 0
         return
     # Python handles a signal between two of its instructions, and a compiled program may be one of minutes.
     # The number that the interpreter itself writes to the pipe is read and answered in the meantime.
@@ -46,12 +53,22 @@ def heard(handle: Callable[[int], None], answer: str) -> Iterator[None]:
         os.close(reading)
 
     threading.Thread(target=tell, daemon=True, name="signals").start()
+
+    received = _received[-1] if _received else []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        if interrupt:
+            raise Stopped(number)
+
+    _received.append(received)
     taken = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in taken}
+    before = {number: signal.signal(number, handle) for number in taken}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
-        yield
+        yield lambda: received[0] if received else 0
     finally:
+        _received.pop()
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -77,10 +94,6 @@ def discard(*descriptors: int) -> None:
 @contextmanager
 def command_line() -> Iterator[None]:
     """Makes this process one that a signal ends in order, with an output that can be written to."""
-
-    def stop(number: int) -> None:
-        raise Stopped(number)
-
     # What orbax leaves undone of a checkpoint that it cannot read or write complains when it is collected.
     sys.unraisablehook = _unraisable
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -89,7 +102,7 @@ def command_line() -> Iterator[None]:
         nowhere = stack.enter_context(open(os.devnull, "w"))
         stack.enter_context(redirect_stdout(sys.stdout or nowhere))
         stack.enter_context(redirect_stderr(sys.stderr or nowhere))
-        stack.enter_context(heard(stop, "stopping"))
+        stack.enter_context(heard("stopping", interrupt=True))
         yield
 
 

@@ -29,7 +29,6 @@ from jaxtyping import PyTree
 
 from jkd import checkpoints, files, system
 from jkd import records as record_file
-from jkd.checkpoints import differences
 from jkd.errors import UserError
 from jkd.events import Events
 from jkd.files import InUse as InUse
@@ -115,12 +114,7 @@ class Run:
         """
         folder = Path(workdir)
         here = files.plain(config)
-        try:
-            str(folder).encode()
-        except UnicodeEncodeError as error:  # orbax would stop at it, after an epoch
-            raise UserError(
-                f"--workdir={str(folder)!a} is no UTF-8: rename it, or run with LC_ALL=C.UTF-8"
-            ) from error
+        files.check_name(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A process killed at its start leaves these two behind, and no config.json.
@@ -130,8 +124,8 @@ class Run:
                     f"{folder} holds {min(found)} but no config.json, so it is no run's folder: "
                     "give another --workdir"
                 )
-            for name in ("checkpoints", "tensorboard"):
-                if name in found and not (folder / name).is_dir():
+            for name in found & {"checkpoints", "tensorboard"}:
+                if not (folder / name).is_dir():
                     raise UserError(f"{folder / name} is no folder: restore it, or give another --workdir")
             lock = files.lock(folder)
             try:
@@ -254,18 +248,8 @@ class Run:
 
 def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Raises UserError if a run's folder belongs to another configuration; the differences are listed."""
-    different = differences(_flat(there), _flat(here))
+    different = files.differences(there, here)
     if different:
         raise UserError(
             f"{folder} belongs to another configuration ({'; '.join(different)}): give another --workdir"
         )
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -42,7 +42,7 @@ def refusal(error: BaseException) -> str | None:
 
 def disk(folder: Path) -> str:
     """Names the disk that a folder lies on, and what is free on it."""
-    mount = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_mount())
+    mount = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.ismount(path))
     return f"the disk at {mount} has {mebibytes(shutil.disk_usage(mount).free)} free"
 
 

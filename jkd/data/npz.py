@@ -82,7 +82,7 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
 
 def _check_range(labels: np.ndarray, count: int, where: str) -> None:
     """Raises UserError at a label too great for `count` training images, before classes are counted."""
-    if len(labels) and labels.max() >= count:
+    if count and len(labels) and labels.max() >= count:
         raise UserError(
             f"{where} has label {labels.max()} at image {labels.argmax()}; with {count} training images "
             f"there are at most {count} classes, numbered from 0"

@@ -112,10 +112,8 @@ def load_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         if path.suffix == ".npz":
             return archive.read(path)
         return load_file(path)
-    except KeyError as error:  # of safetensors' table of numpy's types
-        raise UserError(
-            f"the state dict '{path}' has arrays of a type that numpy has not ({error})"
-        ) from error
+    except (KeyError, AttributeError) as error:  # safetensors looks the type up among numpy's
+        raise UserError(f"the state dict '{path}' has a type that numpy has not: {error}") from error
     except (OSError, archive.Unreadable, SafetensorError) as error:
         raise UserError(f"cannot read the state dict '{path}': {error}") from error
 
