@@ -116,10 +116,10 @@ def leave(status: int) -> NoReturn:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Prints as usual, but for what comes from orbax."""
+    """Prints as usual, but for what comes from orbax, and a `Stopped` that an inner `heard` gives again."""
     trace, files = unraisable.exc_traceback, ""
     while trace is not None:
         files += trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
-    if "orbax" not in files and "asyncio" not in files:
+    if not issubclass(unraisable.exc_type, Stopped) and "orbax" not in files and "asyncio" not in files:
         sys.__unraisablehook__(unraisable)
