@@ -87,6 +87,26 @@ def cut(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
+ARRAY_FAULTS = {
+    "missing": lambda array: None,
+    "floats": lambda array: array / 255,
+    "complex": lambda array: array * 1j,
+    "strings": lambda array: array.astype(str),
+    "dates": lambda array: array.astype("datetime64[s]"),
+    "a scalar": lambda array: array[(0,) * array.ndim],
+    "one short": lambda array: array[:-1],
+    "another axis": lambda array: array[..., None, None],
+}
+ENTRIES = ("conv1.weight", "bn1.weight", "bn1.running_mean", "layer3.0.conv2.weight", "fc.bias")
+ENTRY_FAULTS = {
+    "not a number": lambda array: np.full_like(array, np.nan),
+    "infinite": lambda array: changed(array, (0,) * array.ndim, -np.inf),
+    "transposed": lambda array: array[None],
+    "truth values": lambda array: array > 0,
+}
+FORMATS = ("BMP", "JPEG", "PPM", "TIFF", "WEBP", "JPEG2000")
+
+
 def write_all(folder):
     """Writes every wrong file."""
     npz(folder / "label.npz", y_train=changed(GOOD["y_train"], 3, 10**9))
@@ -150,6 +170,21 @@ def write_all(folder):
     }
     for name, change in state_dicts.items():
         np.savez(folder / f"{name}_weights.npz", **(weights() | change))
+    for name in GOOD:
+        for fault, spoil in ARRAY_FAULTS.items():
+            npz(folder / f"{name} {fault}.npz".replace(" ", "_"), **{name: spoil(GOOD[name])})
+    for name in ENTRIES:
+        for fault, spoil in ENTRY_FAULTS.items():
+            path = folder / f"{name} {fault}.npz".replace(" ", "_")
+            np.savez(path, **(weights() | {name: spoil(weights()[name])}))
+    for form in FORMATS:
+        whole = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+        def spoil(path, whole=whole, form=form):
+            whole.save(path, form)
+            cut(path, path.stat().st_size // 2)
+
+        images(folder / form, spoil)
     np.savez(folder / "good_weights.npz", **weights())
     np.savez(folder / "no_weights.npz")
     eight_bits = weights() | {first: weights()[first].astype(np.int8)}

@@ -3,6 +3,8 @@
 Files are `bad_files.write_all`'s. The exit status is 2 for all; nothing is trained or left behind.
 """
 
+from bad_files import ARRAY_FAULTS, ENTRIES, ENTRY_FAULTS, FORMATS, GOOD
+
 NPZ = "--dataset=npz:"
 FOLDER = "--dataset=folder:"
 TEACHER = "--teachers=resnet8@"
@@ -115,3 +117,18 @@ FLAGS = [
     ("a workdir that is a file", "--workdir=good.npz", "good.npz"),
     ("a name too long", f"--workdir={'x' * 300}", "File name too long"),
 ]
+
+EACH = [
+    *(
+        (f"{name}: {fault}", f"{NPZ}{name} {fault}.npz", "npz:", name)
+        for name in GOOD
+        for fault in ARRAY_FAULTS
+    ),
+    *(
+        (f"{name}: {fault}", f"{TEACHER}{name} {fault}.npz", name)
+        for name in ENTRIES
+        for fault in ENTRY_FAULTS
+    ),
+    *((f"half a {form}", f"{FOLDER}{form}", "spoilt.png'") for form in FORMATS),
+]
+EACH = [(what, flags.replace(" ", "_"), *words) for what, flags, *words in EACH]

@@ -8,7 +8,7 @@ import pytest
 
 from jkd.experiments.cli import run_method
 
-ROWS = [*bad_inputs.DATA, *bad_inputs.WEIGHTS, *bad_inputs.FLAGS]
+ROWS = [*bad_inputs.DATA, *bad_inputs.WEIGHTS, *bad_inputs.FLAGS, *bad_inputs.EACH]
 
 
 @pytest.fixture(scope="module")
