@@ -3,21 +3,43 @@
 These are replaced by an atomic rename or grow by whole lines.
 """
 
+import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from jkd.errors import UserError
 
 
+class InUse(UserError):
+    """Another process is writing the run's folder."""
+
+
+class Document(dict[str, Any]):
+    """A JSON object that was read from a file. An entry that it lacks is told as damage of the file."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Any:
+        raise damaged(self.path, f"it has no '{key}'")
+
+
 def cache_folder(folder: str | None = None) -> Path:
-    """Returns the folder for what can be made again: `folder`, or jkd's among the user's caches."""
-    if folder is not None:
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jkd"
+    """Returns the folder for what can be made again: `folder`, or jkd's among the user's caches.
+
+    Raises:
+        UserError: There is no home folder to look in.
+    """
+    try:
+        if folder is not None:
+            return Path(folder).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jkd"
+    except RuntimeError as error:
+        raise UserError("there is no home folder (HOME is not set); give --cache-dir=FOLDER") from error
 
 
 def plain(value: Any) -> Any:
@@ -30,14 +52,39 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=number))
 
 
-def write(path: Path, text: str) -> None:
-    """Replaces a file; whoever reads it, at any moment, finds the old content or the new."""
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What two (nested) objects do not agree on, one phrase each."""
+    there, here = _flat(there), _flat(here)
+    return [
+        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
+        for name in there | here
+        if name not in there or name not in here or there[name] != here[name]
+    ]
+
+
+def check_name(folder: Path) -> None:
+    """Raises UserError if a folder's name is not what the libraries that write there take for a name."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"--workdir={str(folder)!a} is no UTF-8: rename it, or run with LC_ALL=C.UTF-8"
+        ) from error
+
+
+def replace(path: Path, write_to: Callable[[IO[bytes]], object]) -> None:
+    """Replaces a file by what `write_to` writes; whoever reads it finds the old content or the new."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        write_to(file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file by a text."""
+    replace(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -46,47 +93,93 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object; asking it, or an object in it, for an entry that it lacks raises UserError.
 
     Raises:
         UserError: The file cannot be read or holds something else.
     """
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or give another --workdir") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (it holds no JSON object): restore it, or give another --workdir")
-    return value
+        return _document(path, path.read_bytes())
+    except OSError as error:
+        raise damaged(path, error) from error
 
 
-def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
-    """Replaces a file by one line per object."""
-    write(path, "".join(json.dumps(value) + "\n" for value in values))
+def line(value: dict[str, Any]) -> str:
+    """An object as a line of a file."""
+    return json.dumps(value) + "\n"
 
 
-def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Appends an object as one line, on the disk when this returns."""
-    with open(path, "a") as file:
-        file.write(json.dumps(value) + "\n")
+def append_line(path: Path, value: dict[str, Any]) -> bytes:
+    """Appends an object as one line, on the disk when this returns; returns the line."""
+    content = line(value).encode()
+    with open(path, "ab") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    return content
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Reads the whole lines of a file; a last line without its end was torn by a kill. No file, no lines.
 
     Raises:
-        UserError: The file cannot be read or a whole line is not JSON.
+        UserError: The file cannot be read or a whole line is no JSON object.
     """
     try:
-        text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text.split("\n")[:-1]]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or give another --workdir") from error
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise damaged(path, error) from error
+    return [_document(path, content) for content in content.split(b"\n")[:-1]]
 
 
 def drop_torn_line(path: Path) -> None:
     """Cuts off what follows the last whole line, so that the next line is not appended to it."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def lock(folder: Path) -> int:
+    """Takes a folder for this process; the system gives it free when the process ends, however it ends.
+
+    Raises:
+        InUse: Another process has it.
+    """
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUse(
+            f"{folder} is in use by another process: wait for it, or give another --workdir"
+        ) from None
+    return descriptor
+
+
+def damaged(path: Path, why: object) -> UserError:
+    """The error of a file in a run's folder that does not hold what jkd wrote."""
+    return UserError(f"{path} is damaged ({why}): restore it, or give another --workdir")
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _document(path: Path, content: bytes) -> Document:
+    def document(entries: dict[str, Any]) -> Document:
+        made = Document(entries)
+        made.path = path
+        return made
+
+    try:
+        value = json.loads(content, object_hook=document)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(value, Document):
+        raise damaged(path, "it holds no JSON object")
+    return value

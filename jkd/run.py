@@ -6,18 +6,19 @@ sessions.jsonl   one line per start: command, versions, commit, devices
 metrics.jsonl    one record per line, as logged
 tensorboard/     the same records as TensorBoard events
 checkpoints/     the newest complete checkpoints (orbax)
+damaged/         checkpoints that proved damaged
 summary.json     written once, when the run is finished
 lock             held by the process that writes the folder
 ```
 
-Whatever moment a process is killed at, the folder reopens at its newest complete checkpoint: files are
-replaced by an atomic rename or grow by whole lines, and a torn last line is dropped.
+Whatever moment a process is killed at, the folder reopens at its newest whole checkpoint: files are replaced
+by an atomic rename or grow by whole lines, and a torn last line is dropped. A checkpoint is whole if its
+arrays and the records before it are those that were saved; one that is not is set aside.
 """
 
-import fcntl
 import os
-import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,21 +26,14 @@ from typing import Any, NamedTuple, Self
 
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from jkd import checkpoints, files
-from jkd.checkpoints import differences
+from jkd import checkpoints, files, system
+from jkd import records as record_file
 from jkd.errors import UserError
+from jkd.events import Events
+from jkd.files import InUse as InUse
 from jkd.provenance import session
-
-Record = dict[str, Any]
-"""What is logged at a step: numbers, lists of numbers (one per teacher) and strings, by name."""
-
-
-class InUse(UserError):
-    """Another process is writing the run's folder."""
+from jkd.records import Record, Records
 
 
 class Contents(NamedTuple):
@@ -64,7 +58,7 @@ def read(workdir: str | os.PathLike[str]) -> Contents:
     summary = folder / "summary.json"
     return Contents(
         files.read_json(folder / "config.json"),
-        files.read_lines(folder / "metrics.jsonl"),
+        record_file.read(folder / "metrics.jsonl"),
         files.read_json(summary) if summary.exists() else None,
         folder,
         files.read_lines(folder / "sessions.jsonl"),
@@ -92,7 +86,11 @@ def restore_item(workdir: str | os.PathLike[str], name: str, abstract: PyTree) -
         step = manager.latest_step()
         if step is None:
             raise UserError(f"{workdir} has no complete checkpoint yet")
-        return checkpoints.restore(manager, step, {name: abstract})[name]
+        try:
+            return checkpoints.restore(manager, step, {name: abstract})[name]
+        except checkpoints.Damaged as error:
+            # An older checkpoint would be another network than the one that was asked for.
+            raise UserError(f"{error}: restore it, or do that run again in another --workdir") from error
 
 
 def item_names(workdir: str | os.PathLike[str]) -> set[str]:
@@ -114,7 +112,8 @@ class Run:
         """Use `Run.open`."""
         self.workdir = workdir
         self._lock = lock
-        self._metrics = workdir / "metrics.jsonl"
+        self._records = Records(workdir / "metrics.jsonl")
+        self._room = 0
 
     @classmethod
     def open(cls, workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> Self:
@@ -131,6 +130,7 @@ class Run:
         """
         folder = Path(workdir)
         here = files.plain(config)
+        files.check_name(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A process killed at its start leaves these two behind, and no config.json.
@@ -140,28 +140,31 @@ class Run:
                     f"{folder} holds {min(found)} but no config.json, so it is no run's folder: "
                     "give another --workdir"
                 )
-            lock = _lock(folder)
+            for name in found & {"checkpoints", "tensorboard"}:
+                if not (folder / name).is_dir():
+                    raise UserError(f"{folder / name} is no folder: restore it, or give another --workdir")
+            lock = files.lock(folder)
             try:
-                for lines in ("sessions.jsonl", "metrics.jsonl"):
-                    files.drop_torn_line(folder / lines)
+                files.drop_torn_line(folder / "sessions.jsonl")
                 if (folder / "config.json").exists():
                     check_same(folder, files.read_json(folder / "config.json"), here)
                 else:
                     files.write_json(folder / "config.json", here)
                 files.append_line(folder / "sessions.jsonl", session())
+                return cls(folder, lock)
             except BaseException:
                 os.close(lock)
                 raise
         except OSError as error:
             raise UserError(
-                f"cannot write the run's folder {folder} ({error.strerror}): give another --workdir"
+                f"cannot write the run's folder {folder} ({error.strerror}; {system.disk(folder)}): "
+                "give another --workdir"
             ) from error
-        return cls(folder, lock)
 
     @property
     def records(self) -> list[Record]:
         """The records so far, in the order they were logged."""
-        return files.read_lines(self._metrics)
+        return self._records.read()
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -179,10 +182,9 @@ class Run:
         """
         line = files.plain({"step": step, **record})
         # The events first: what is too much in them is purged on resuming, what is missing stays missing.
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(line)]
-        self._events.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        self._events.flush()
-        files.append_line(self._metrics, line)
+        with self._writing():
+            self._events.log(step, line)
+            self._records.append(line)
 
     def save(self, step: int, state: Mapping[str, PyTree]) -> None:
         """Saves a checkpoint in the background; the arrays may be donated once this returns.
@@ -191,10 +193,13 @@ class Run:
             step: The number of training steps done. Nothing is saved unless it is later than the last save.
             state: Named items, each a pytree of arrays (not a bare array); `restore_item` reads one alone.
         """
-        checkpoints.save(self._checkpoints, step, state)
+        with self._writing():
+            checkpoints.save(self._checkpoints, step, state, self._records.mark())
 
     def restore(self, abstract: Mapping[str, PyTree]) -> tuple[int, dict[str, PyTree]] | None:
-        """Goes back to the newest complete checkpoint; the records after it are dropped, in TensorBoard too.
+        """Goes back to the newest whole checkpoint; the records after it are dropped, in TensorBoard too.
+
+        A checkpoint that is not whole is told in a line on standard error and moved aside.
 
         Args:
             abstract: The items that were saved, as arrays or `jax.ShapeDtypeStruct`s. Each array is placed by
@@ -204,21 +209,21 @@ class Run:
             The step and the state, or None if there is no checkpoint and the run starts from the beginning.
 
         Raises:
-            UserError: The checkpoint has other items, entries or shapes.
+            UserError: There are checkpoints but none is whole and of these items, entries and shapes.
         """
-        step = self._checkpoints.latest_step()
-        restored = None if step is None else (step, checkpoints.restore(self._checkpoints, step, abstract))
-        last = -1 if step is None else step
-        files.write_lines(self._metrics, [record for record in self.records if record["step"] <= last])
-        # TensorBoard drops what a process that was killed had logged at this step and after it.
-        start = SessionLog(status=SessionLog.START)
-        self._events.add_event(Event(wall_time=time.time(), step=last + 1, session_log=start))
+        self._room = checkpoints.size(abstract)
+        with self._writing():
+            restored = checkpoints.restore_newest(self._checkpoints, abstract, self._records.rewind)
+            if restored is None:
+                self._records.clear()
+            self._events.drop_from(0 if restored is None else restored[0] + 1)
         return restored
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Waits for the checkpoints and marks the run as finished by writing `summary.json`."""
-        self._checkpoints.wait_until_finished()
-        files.write_json(self.workdir / "summary.json", files.plain(summary))
+        with self._writing():
+            self._checkpoints.wait_until_finished()
+            files.write_json(self.workdir / "summary.json", files.plain(summary))
 
     def close(self) -> None:
         """Waits for the checkpoints and gives the folder free. A second call does nothing."""
@@ -226,10 +231,14 @@ class Run:
             return
         try:
             for name in {"_checkpoints", "_events"} & vars(self).keys():
-                getattr(self, name).close()
+                with self._writing():
+                    getattr(self, name).close()
         finally:
             os.close(self._lock)
             self._lock = -1
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return system.writing(self.workdir, self._room)
 
     def __enter__(self) -> Self:
         return self
@@ -237,28 +246,20 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except UserError:
+            # What ended the run comes first: most often this is the same refusal once more.
+            if error is None:
+                raise
 
     @cached_property
     def _checkpoints(self) -> ocp.CheckpointManager:
         return checkpoints.open_to_write(self.workdir / "checkpoints")
 
     @cached_property
-    def _events(self) -> EventFileWriter:
-        return EventFileWriter(str(self.workdir / "tensorboard"))
-
-
-def _lock(folder: Path) -> int:
-    """Takes the folder for this process; the system gives it free when the process ends, however it ends."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InUse(
-            f"{folder} is in use by another process: wait for it, or give another --workdir"
-        ) from None
-    return descriptor
+    def _events(self) -> Events:
+        return Events(self.workdir / "tensorboard")
 
 
 def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
@@ -268,28 +269,8 @@ def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> Non
             f"{folder} was begun by an earlier jkd, whose runs this one cannot go on with (it can load their "
             "students): give another --workdir, or finish it with the jkd that began it"
         )
-    different = differences(_flat(there), _flat(here))
+    different = files.differences(there, here)
     if different:
         raise UserError(
             f"{folder} belongs to another configuration ({'; '.join(different)}): give another --workdir"
         )
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _scalars(record: Record) -> list[tuple[str, float]]:
-    scalars = []
-    for name, value in record.items():
-        if isinstance(value, list):
-            scalars += [(f"{name}/{index}", float(entry)) for index, entry in enumerate(value)]
-        elif isinstance(value, int | float):
-            scalars.append((name, float(value)))
-    return scalars

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jkd import system
 from jkd.data.dataset import Dataset, Part, assemble
-from jkd.data.images import stack
+from jkd.data.images import formats, stack
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError
 
@@ -151,12 +152,21 @@ def _load_part(classes: Classes, image_size: int | None) -> Part:
 
 
 def _open(file: Path) -> Image.Image:
+    if not file.is_file():  # opening a pipe would wait for ever
+        raise UserError(
+            f"'{file}' cannot be read (it is no file); a class's folder may hold nothing but images"
+        )
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=formats())
         image.load()
     except UnidentifiedImageError as error:
-        raise UserError(f"'{file}' is not an image; a class's folder may hold nothing else") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"'{file}' is not an image of a format that Pillow decodes by itself; "
+            "a class's folder may hold nothing else"
+        ) from error
+    except Exception as error:  # each format has its own
+        if isinstance(error, MemoryError) or system.refusal(error) is not None:
+            raise
         raise UserError(f"'{file}' cannot be read ({error}); replace or remove it") from error
     if image.mode[0] in "IF":
         # Pillow would clip these to 255 instead of scaling them.

@@ -6,7 +6,26 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from jkd import system
 from jkd.errors import UserError
+
+LARGEST_SIZE = 4096
+"""Height and width that `--image-size` may ask for."""
+
+
+_DECODED_OUTSIDE = {"EPS", "WMF", "BUFR", "GRIB", "HDF5"}  # by Ghostscript, Windows, or what a program adds
+
+
+def formats() -> list[str]:
+    """The image formats that Pillow decodes by itself, by Pillow's names."""
+    Image.init()
+    return sorted(Image.OPEN.keys() - _DECODED_OUTSIDE)
+
+
+def check_size(image_size: int | None) -> None:
+    """Raises UserError if images cannot be scaled to this size."""
+    if image_size is not None and not 1 <= image_size <= LARGEST_SIZE:
+        raise UserError(f"--image-size={image_size} is not possible; it must be 1 to {LARGEST_SIZE}")
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
@@ -30,8 +49,10 @@ def stack(
         The array, 0 to 255.
 
     Raises:
-        UserError: An image differs in size from the first, and no size is given.
+        UserError: An image differs in size from the first, and no size is given; or all together exceed the
+            memory.
     """
+    check_size(image_size)
     array = np.empty((0, 0, 0, 3), np.uint8)
     first = ""
     for index, (name, image) in enumerate(images):
@@ -40,6 +61,7 @@ def stack(
             image = resize(image, image_size)
         if index == 0:
             # Filled in place: a list of images and its stacked copy would take twice the memory.
+            _check_memory(count, image.height, image.width)
             array, first = np.empty((count, image.height, image.width, 3), np.uint8), name
         if array.shape[1:3] != (image.height, image.width):
             size = f"{array.shape[1]}x{array.shape[2]}"
@@ -49,6 +71,16 @@ def stack(
             )
         array[index] = np.asarray(image)
     return array
+
+
+def _check_memory(count: int, height: int, width: int) -> None:
+    needed = count * height * width * 3
+    if needed > system.memory():
+        raise UserError(
+            f"{count:,} images of {height}x{width} pixels take {system.mebibytes(needed)} of memory, and "
+            f"this machine has {system.mebibytes(system.memory())}; "
+            "give a smaller --image-size, or fewer images"
+        )
 
 
 def three_channels(

@@ -1,12 +1,11 @@
 """Images from one `.npz` file with the arrays that Keras's data sets have."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jkd import archive
 from jkd.data.arrays import OPTIONAL, REQUIRED, from_arrays
 from jkd.data.dataset import Dataset
 from jkd.errors import UserError, nearest
@@ -22,11 +21,10 @@ def check(path: Path) -> None:
         what = "a folder" if path.is_dir() else "not there"
         raise UserError(f"npz:{path}: the file is {what}; give the path of a file with {', '.join(REQUIRED)}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+        names = list(archive.headers(path))
+    except (archive.Unreadable, OSError) as error:
         raise UserError(
-            f"npz:{path}: the file cannot be read ({error}); it is truncated or no .npz"
+            f"npz:{path}: the file cannot be read ({error}); it is damaged or no .npz of arrays"
         ) from error
     required = REQUIRED + (OPTIONAL if any(name in names for name in OPTIONAL) else ())
     for name in required:
@@ -43,10 +41,10 @@ def read(path: Path, optional: Sequence[str] = OPTIONAL) -> dict[str, np.ndarray
     """
     check(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in (*REQUIRED, *optional) if name in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"npz:{path}: an array cannot be read ({error}); the file is damaged") from error
+        there = archive.headers(path)
+        return archive.read(path, [name for name in (*REQUIRED, *optional) if name in there])
+    except (archive.Unreadable, OSError) as error:
+        raise UserError(f"npz:{path}: an array cannot be read ({error}); mend or replace the file") from error
 
 
 def load(path: Path, image_size: int | None = None) -> Dataset:

@@ -4,14 +4,17 @@ Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake or a fu
 signal n (all saved).
 """
 
-import errno
 import importlib.util
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from jkd import methods
+import jax
+
+from jkd import methods, process, system
 from jkd.distillation.distil import Faculty, cache_programs, distil
 from jkd.errors import UserError
 from jkd.experiments import own_code
@@ -112,27 +115,40 @@ def part(owner: type[Part], values: dict[str, Any]) -> Part:
 
 def guard(prog: str, call: Callable[[], Any]) -> None:
     """Calls, and turns what ends a program early into a line and an exit status."""
+    with process.command_line():
+        try:
+            call()
+            sys.stdout.flush()  # here, where a reader that is gone is understood
+            return
+        except Interrupted as stopped:
+            line, status = str(stopped), 128 + stopped.signal
+        except KeyboardInterrupt as stopped:
+            line = f"{prog}: stopped before or after training; the same command goes on from there"
+            status = 128 + getattr(stopped, "signal", signal.SIGINT)
+        except Exception as error:
+            line, status = _mistake(error)
+            line = f"{prog}: {' '.join(line.split())}"
+        with suppress(OSError):  # the terminal is gone
+            print(line, file=sys.stdout if status > 2 else sys.stderr, flush=True)
+        process.leave(status)
+
+
+def _mistake(error: Exception) -> tuple[str, int]:
+    """Returns the line and the exit status for a user's or the machine's part in an error, or raises it."""
+    if isinstance(error, UserError):
+        return str(error), 2
+    if isinstance(error, Diverged):
+        return str(error), 1
+    if isinstance(error, BrokenPipeError):
+        process.discard(1)  # else the interpreter complains once more at its end
+        return "the output's reader is gone; the same command goes on from what was saved", 2
+    if (refused := system.refusal(error)) is not None:
+        return f"{refused}; what was saved before is whole, and the same command goes on from there", 2
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"the memory is full ({error}): take a smaller --batch-size or --image-size, or less data", 2
     try:
-        call()
-    except UserError as error:
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(
-            f"{prog}: {error.strerror}{where}: what was saved before is whole; make room, and the same "
-            "command goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except Interrupted as stopped:
-        print(stopped, flush=True)
-        sys.exit(128 + stopped.signal)
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped before or after training; the same command goes on from there", flush=True)
-        sys.exit(128 + signal.SIGINT)
-    except Diverged as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        sys.exit(1)
+        jax.devices()
+    except Exception as missing:  # of all kinds, AssertionError among them
+        named = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX has no device here for JAX_PLATFORMS={named}; unset it, or name cpu. {missing}", 2
+    raise error

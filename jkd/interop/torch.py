@@ -4,8 +4,6 @@ A module of ours has its original's name with "_" for ".", so names convert by r
 "layer1_0" is "layer1.0.conv1.weight". Kernels of convolutions go from OIHW to HWIO, matrices are transposed.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -19,7 +17,7 @@ from jax.typing import ArrayLike
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jkd import models
+from jkd import archive, models
 from jkd.errors import UserError
 
 _LEAVES = {
@@ -49,7 +47,8 @@ def from_state_dict(name: str, entries: Mapping[str, ArrayLike]) -> dict[str, An
         `{"params": ..., "batch_stats": ...}` in float32, for `jkd.models.create(name, classes)`.
 
     Raises:
-        UserError: entries are missing, unexpected or wrongly shaped, or there is no network of that name.
+        UserError: entries are missing, unexpected, wrongly shaped, not floating-point or not finite, a
+            variance is negative, or there is no network of that name.
     """
     given = {
         entry.removeprefix("module."): np.asarray(value)
@@ -66,13 +65,21 @@ def from_state_dict(name: str, entries: Mapping[str, ArrayLike]) -> dict[str, An
         "missing": [key for key in expected if key not in given],
         "unexpected": [key for key in given if key not in expected],
         "wrongly shaped": [f"{key} {given[key].shape}, should be {expected[key].shape}" for key in wrong],
+        "of another type": [
+            f"{key} {value.dtype}, should be float16 to float64"
+            for key, value in given.items()
+            if not _is_float(value)
+        ],
     }
     if any(faults.values()):
         told = (f"{len(found)} {kind} ({_first(found)})" for kind, found in faults.items() if found)
         raise UserError(f"not a state dict of {name}: {'; '.join(told)}")
+    values = {key: given[key].astype(np.float32) for key in expected}
+    if untrained := [fault for key, value in values.items() for fault in _faulty_values(key, value)]:
+        raise UserError(f"the weights are no trained {name}: {_first(untrained)}")
     return unflatten_dict(
         {
-            path: jnp.asarray(given[key].transpose(np.argsort(_TO_TORCH[len(shape)])), jnp.float32)
+            path: jnp.asarray(values[key].transpose(np.argsort(_TO_TORCH[len(shape)])))
             for key, (path, shape) in expected.items()
         }
     )
@@ -99,21 +106,15 @@ def load_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise UserError(f"a state dict must be an .npz or .safetensors file, not '{path}'")
+    if not path.is_file():
+        raise UserError(f"there is no file '{path}'; give an .npz or .safetensors file")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        zipfile.ZipFile(path).close()  # numpy would take a single array, too
-        with np.load(path) as archive:
-            return dict(archive)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        SafetensorError,
-    ) as error:
+        if path.suffix == ".npz":
+            return archive.read(path)
+        return load_file(path)
+    except (KeyError, AttributeError) as error:  # safetensors looks the type up among numpy's
+        raise UserError(f"the state dict '{path}' has a type that numpy has not: {error}") from error
+    except (OSError, archive.Unreadable, SafetensorError) as error:
         raise UserError(f"cannot read the state dict '{path}': {error}") from error
 
 
@@ -125,6 +126,20 @@ def _expected(name: str, num_classes: int) -> dict[str, _Entry]:
         _key(path): _Entry(path, tuple(leaf.shape[axis] for axis in _TO_TORCH[leaf.ndim]))
         for path, leaf in flatten_dict(variables).items()
     }
+
+
+def _is_float(value: np.ndarray) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize >= 2
+
+
+def _faulty_values(key: str, value: np.ndarray) -> list[str]:
+    """What in an array cannot be of a network that was trained."""
+    faults = []
+    if bad := np.count_nonzero(~np.isfinite(value)):
+        faults.append(f"{key} has {bad:,} of {value.size:,} values that are not finite")
+    if key.endswith(_LEAVES["var"]) and (value < 0).any():
+        faults.append(f"{key} has a variance of {value.min():g}")
+    return faults
 
 
 def _key(path: tuple[str, ...]) -> str:

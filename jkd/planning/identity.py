@@ -10,7 +10,8 @@ from jkd import methods, models
 from jkd import run as run_folder
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import digest
-from jkd.provenance import jkd_code, own_code, plainly
+from jkd.planning.source import own_code, plainly
+from jkd.provenance import jkd_code
 from jkd.teachers.teacher import Teacher
 from jkd.training.job import Job
 

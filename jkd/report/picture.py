@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from jkd import files
 from jkd.errors import UserError
 from jkd.report import panel
 from jkd.report.panel import BLACK, COLOURS, QUIET, finish, plot, series, style
@@ -37,12 +39,12 @@ def draw(
     Raises:
         UserError: There is no epoch to draw yet.
     """
-    teachers = [(panel.teacher_label(name, k), top1) for k, (name, top1) in enumerate(teachers)]
+    teachers = [(_literal(panel.teacher_label(name, k)), top1) for k, (name, top1) in enumerate(teachers)]
     records = [record for record in records if "test/top1" in record]
     if not records:
         raise UserError("there is nothing to draw: the run has no tested epoch yet")
     weights = panel.names_of_weights(records)
-    figure = panel.figure(3.9 if weights else 2.6, title)
+    figure = panel.figure(3.9 if weights else 2.6, _literal(title))
     grid = figure.add_gridspec(1, 2)
     above, below = grid[0, 0], grid[0, 1]
     if weights:
@@ -53,7 +55,9 @@ def draw(
             _draw_weights(figure.add_subplot(right[row]), records, name, [teacher for teacher, _ in teachers])
     _draw_accuracy(figure.add_subplot(above), records, teachers, ensemble_top1)
     _draw_losses(figure.add_subplot(below), records)
-    figure.savefig(path)
+    path = Path(path)
+    form = path.suffix.removeprefix(".")
+    files.replace(path, lambda file: figure.savefig(file, format=form))
 
 
 def _draw_accuracy(
@@ -113,3 +117,8 @@ def _draw_weights(axes: Axes, records: Sequence[dict[str, Any]], name: str, teac
         labels.append((mean[-1], label, look["color"]))
     axes.axhline(1 / means.shape[1], color=QUIET, linewidth=0.8, linestyle=":", zorder=0)
     finish(axes, f"weights of the teachers' {name.removeprefix(panel.WEIGHTS).replace('_', ' ')}", labels)
+
+
+def _literal(text: str) -> str:
+    """A text as matplotlib shows it as it is: a "$" in a folder's name begins no formula."""
+    return text.replace("$", r"\$")

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jkd import process
 from jkd.data import epoch_indices
 from jkd.run import Run
 from jkd.training import deployed
@@ -27,7 +28,7 @@ _ACCELERATOR_STEPS_PER_CALL = 100
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGINT came; the state is saved. `signal` is its number."""
+    """SIGTERM, SIGINT or SIGHUP came; the state is saved. `signal` is its number."""
 
     def __init__(self, number: int, message: str):
         super().__init__(message)
@@ -41,17 +42,8 @@ class Diverged(Exception):
 @contextmanager
 def _signals() -> Iterator[Callable[[], int]]:
     """Gives a function that returns the number of the signal that asked to stop, or 0."""
-    received = [0]
-
-    def remember(number: int, frame: Any) -> None:
-        received[0] = number
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: received[0]
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with process.heard("saving after this step; once is enough") as asked_to_stop:
+        yield asked_to_stop
 
 
 def train(job: Job, taught: Taught, state: State, run: Run) -> State:

@@ -1,0 +1,125 @@
+"""This process: the signals that ask it to stop, and where its output goes."""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, NoReturn
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop. `signal` is its number."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.signal = number
+
+
+_received: list[list[int]] = []  # for each `heard` that is open, the signals since the outermost began
+
+
+@contextmanager
+def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]]:
+    """Hears SIGTERM, SIGINT and SIGHUP, and says so on standard error at once.
+
+    A signal that the process was started to ignore, as by `nohup`, stays ignored. Only the main thread may
+    handle signals; in another none is heard.
+
+    Args:
+        answer: What is said, after the signal's name.
+        interrupt: Raise `Stopped` wherever the main thread is. Python drops what is raised within some
+            callbacks, so that an inner `heard` gives the signal, too.
+
+    Yields:
+        A function that returns the first signal's number, or 0.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    # Python handles a signal between two of its instructions, and a compiled program may be one of minutes.
+    # The number that the interpreter itself writes to the pipe is read and answered in the meantime.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def tell() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in STOPPING:
+                say(f"\n{signal.Signals(number[0]).name} heard: {answer}\n")
+        os.close(reading)
+
+    threading.Thread(target=tell, daemon=True, name="signals").start()
+
+    received = _received[-1] if _received else []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        if interrupt:
+            raise Stopped(number)
+
+    _received.append(received)
+    taken = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in taken}
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield lambda: received[0] if received else 0
+    finally:
+        _received.pop()
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)
+
+
+def say(text: str) -> None:
+    """Writes to standard error past all buffers; if the terminal is gone, so is all output from here on."""
+    try:
+        os.write(2, text.encode())
+    except OSError:
+        discard(1, 2)
+
+
+def discard(*descriptors: int) -> None:
+    """Lets what is written to these descriptors vanish, instead of failing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Makes this process one that a signal ends in order, with an output that can be written to."""
+    # What orbax leaves undone of a checkpoint that it cannot read or write complains when it is collected.
+    sys.unraisablehook = _unraisable
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    with ExitStack() as stack:
+        # Where these were closed the interpreter has None, which has no `isatty`.
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(redirect_stdout(sys.stdout or nowhere))
+        stack.enter_context(redirect_stderr(sys.stderr or nowhere))
+        stack.enter_context(heard("stopping", interrupt=True))
+        yield
+
+
+def leave(status: int) -> NoReturn:
+    """Exits. Where orbax failed to save, its threads may wait twenty minutes for each other; not then."""
+    if status == 2 and any(type(thread).__module__.startswith("orbax") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Prints as usual, but for what comes from orbax, and a `Stopped` that an inner `heard` gives again."""
+    trace, files = unraisable.exc_traceback, ""
+    while trace is not None:
+        files += trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    if not issubclass(unraisable.exc_type, Stopped) and "orbax" not in files and "asyncio" not in files:
+        sys.__unraisablehook__(unraisable)
