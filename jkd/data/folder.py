@@ -38,7 +38,7 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
     - `train/` and `val/` or `validation/` without `test/`: that is then the test part;
     - `CLASS/*` alone: a part of each class, always the same one, is the test part.
 
-    In the latter two cases the data set's notes say so. Any image format that Pillow reads; hidden files are
+    In the latter two cases the data set's notes say so. Any image format that Pillow decodes by itself; hidden files are
     passed over.
 
     Raises:

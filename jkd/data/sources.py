@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jkd.data import arrays, digits, folder, npz, registry, tfds
+from jkd.data import arrays, digits, folder, images, npz, registry, tfds
 from jkd.data.arrays import Data
 from jkd.data.dataset import Dataset
 from jkd.errors import UserError
@@ -26,8 +26,7 @@ def check(
         UserError: An unknown name, a missing file or package, an image size that is not positive; arrays with
             a mistake.
     """
-    if image_size is not None and image_size < 1:
-        raise UserError(f"--image-size={image_size} is not possible; it must be 1 or more")
+    images.check_size(image_size)
     if isinstance(spec, Data):
         arrays.check(spec, image_size)
         return

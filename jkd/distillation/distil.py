@@ -23,6 +23,8 @@ from jkd.training.deployed import Deployed
 from jkd.training.job import Job, Taught
 from jkd.training.loop import train
 
+PICTURE = "picture.png"
+
 
 @dataclasses.dataclass(frozen=True)
 class Faculty:
@@ -67,6 +69,8 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             whom = _by_whom(contents)
             anew = "; --again makes it anew beside it" if whom else ""
             print(f"{run.workdir} is finished: {headline(contents.summary)}{whom}{anew}", flush=True)
+            if not (run.workdir / PICTURE).exists():
+                _draw(run, contents.summary)
             return contents
         if contents.records and (whom := _by_whom(contents)):
             print(f"{run.workdir} goes on{whom}", flush=True)
@@ -87,8 +91,8 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             job.task, Deployed.of(job.task, state, variables), job.dataset.train_images.shape[1:]
         )
         summary = summarise(plan.identity, job.dataset.name, run.records, rating) | cost | found
+        _draw(run, summary)  # first: a run that is finished lacks nothing
         run.finish(summary)
-        _draw(run, summary)
         print(f"{run.workdir} is finished: {headline(summary)}", flush=True)
         return run_folder.read(run.workdir)
 
@@ -121,7 +125,7 @@ def _by_whom(contents: Contents) -> str:
 def _draw(run: Run, summary: dict[str, Any]) -> None:
     draw(
         run.records,
-        run.workdir / "picture.png",
+        run.workdir / PICTURE,
         teachers=[(row["name"], row["top1"]) for row in summary["teachers"]],
         ensemble_top1=summary["ensemble"].get("top1"),
         title=run.workdir.name,

@@ -1,7 +1,5 @@
 """What a method finds out about its teachers before distillation: once, and kept in the run's folder."""
 
-import os
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jkd import files
-from jkd.errors import UserError
+from jkd import archive, files
 from jkd.methods.base import Examples, Preparation
 from jkd.training.asking import teacher_outputs
 from jkd.training.evaluate import Predictor
@@ -78,24 +75,16 @@ def _write(folder: Path, found: Preparation) -> None:
     state: dict[str, Any] = {
         f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found.state))
     }
-    temporary = folder / f"{_ARRAYS}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez(file, **(state | found.arrays))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / _ARRAYS)
+    files.replace(folder / _ARRAYS, lambda file: np.savez(file, **(state | found.arrays)))
     files.write_json(folder / _REPORT, {"report": files.plain(found.report), "text": found.text})
 
 
 def _read(folder: Path, state: PyTree) -> Preparation:
     kept = files.read_json(folder / _REPORT)
     try:
-        with np.load(folder / _ARRAYS) as file:
-            arrays = dict(file)
+        arrays = archive.read(folder / _ARRAYS)
         leaves, form = jax.tree.flatten(state)
         restored = jax.tree.unflatten(form, [arrays.pop(f"state{i}") for i in range(len(leaves))])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{folder / _ARRAYS} is damaged ({error}): restore it, or give another --workdir"
-        ) from error
+    except (archive.Unreadable, OSError, KeyError) as error:
+        raise files.damaged(folder / _ARRAYS, error) from error
     return Preparation(restored, kept["report"], kept["text"], arrays)

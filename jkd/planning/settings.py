@@ -9,6 +9,7 @@ import optax
 from flax import linen as nn
 
 from jkd.data import Data as Arrays
+from jkd.data.images import LARGEST_SIZE
 from jkd.flags import Flag
 from jkd.teachers.teacher import Teacher
 
@@ -39,7 +40,8 @@ class Data:
         Flag("where tensorflow-datasets keeps its data", default="its own default"),
     ] = None
     image_size: Annotated[
-        int | None, Flag("resize all images to N×N pixels", at_least=1, default="as they are")
+        int | None,
+        Flag("resize all images to N×N pixels", at_least=1, at_most=LARGEST_SIZE, default="as they are"),
     ] = None
     crop: Annotated[bool, Flag("pad and crop at random")] = True
     flip: Annotated[bool | None, Flag("flip at random", default="yes, but no for digits")] = None

@@ -1,12 +1,14 @@
 """The pictures of a comparison: accuracy over epochs, differences with intervals, the teachers' weights."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jkd import files
 from jkd.report import panel
 from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, style
 from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference
@@ -34,7 +36,7 @@ def draw_all(results: Sequence[Result], baseline: str, folder: Path) -> list[str
         if figure is None:
             (folder / name).unlink(missing_ok=True)  # of an earlier comparison in this folder
         else:
-            figure.savefig(folder / name)
+            files.replace(folder / name, partial(figure.savefig, format="png"))
     return [name for name, figure in pictures.items() if figure is not None]
 
 
