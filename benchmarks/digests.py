@@ -15,8 +15,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jkd import checkpoints, models
+from jkd import models
 from jkd.provenance import checksum
+from jkd.run import checkpoints
 
 
 def state_of(name):

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jkd import files, methods
+from jkd import methods
 from jkd import run as run_folder
 from jkd.distillation.distil import Faculty, distil
 from jkd.errors import UserError
 from jkd.flags import resolve
+from jkd.machine import files
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import Plan, plans
 from jkd.planning.settings import digest

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from jkd import files, methods, provenance
+from jkd import methods, provenance
 from jkd.comparison import cells as running
 from jkd.comparison import tune as tuning
 from jkd.comparison.cells import Cell, Choice
 from jkd.errors import UserError, nearest
 from jkd.flags import Flag, resolve
+from jkd.machine import files
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import MAX_SEED, digest
 from jkd.report import comparison as pictures

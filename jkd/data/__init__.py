@@ -1,10 +1,10 @@
 """Images: where they come from, how they are split and drawn, how they are augmented (`augment`)."""
 
-from jkd.data.arrays import Data
 from jkd.data.dataset import Dataset
-from jkd.data.registry import names, register
 from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
 from jkd.data.sources import check, load
+from jkd.data.sources.arrays import Data
+from jkd.data.sources.registry import names, register
 from jkd.data.splits import split_validation
 
 __all__ = [

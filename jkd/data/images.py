@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from jkd import system
 from jkd.errors import UserError
+from jkd.machine import system
 
 LARGEST_SIZE = 4096
 """Height and width that `--image-size` may ask for."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from jkd import files
 from jkd import run as run_folder
 from jkd.distillation.preparation import prepare
 from jkd.distillation.summary import headline, summarise
+from jkd.machine import files
 from jkd.planning.identity import made_by_other_code
 from jkd.planning.plan import Plan
 from jkd.planning.settings import Execution

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jkd import archive, files
+from jkd.machine import archive, files
 from jkd.methods.base import Examples, Preparation
 from jkd.training.asking import teacher_outputs
 from jkd.training.evaluate import Predictor

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from jkd import data, files, methods, models
+from jkd import data, methods, models
 from jkd import run as run_folder
 from jkd.data import Data, Dataset
 from jkd.data.any_size import as_batch
 from jkd.errors import UserError
+from jkd.machine import files
 from jkd.methods.base import Predict
 from jkd.models import Outputs, OwnNetwork
 from jkd.run import Contents

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 import jax
 
-from jkd import methods, process, system
+from jkd import methods
 from jkd.distillation.distil import Faculty, cache_programs, distil
 from jkd.errors import UserError
 from jkd.experiments import own_code
 from jkd.experiments.parser import Parser
 from jkd.flags import settings
+from jkd.machine import process, system
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import plan
 from jkd.planning.settings import PARTS

@@ -17,8 +17,9 @@ from jax.typing import ArrayLike
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jkd import archive, models
+from jkd import models
 from jkd.errors import UserError
+from jkd.machine import archive
 
 _LEAVES = {
     "kernel": "weight",

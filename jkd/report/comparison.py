@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jkd import files
+from jkd.machine import files
 from jkd.report import panel
 from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, style
 from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jkd import files
 from jkd.errors import UserError
+from jkd.machine import files
 from jkd.report import panel
 from jkd.report.panel import BLACK, COLOURS, QUIET, finish, plot, series, style
 

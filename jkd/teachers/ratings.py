@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jkd import files
 from jkd.errors import UserError
+from jkd.machine import files
 from jkd.methods.base import TeacherOutputs
 from jkd.models import Absent, Head
 from jkd.run import Run

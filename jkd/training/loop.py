@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jkd import process
 from jkd.data import epoch_indices
+from jkd.machine import process
 from jkd.run import Run
 from jkd.training import deployed
 from jkd.training.calls import compile_call

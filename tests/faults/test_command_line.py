@@ -113,7 +113,7 @@ def test_a_name_beyond_ascii_in_a_bare_locale(command_line):
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become a user without a home")
 def test_no_home_is_told(command_line):
-    code = "import os; from jkd.files import cache_folder; os.setuid(54321); cache_folder()"
+    code = "import os; from jkd.machine.files import cache_folder; os.setuid(54321); cache_folder()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={

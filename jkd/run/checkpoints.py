@@ -16,8 +16,8 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from jkd import files, system
 from jkd.errors import UserError
+from jkd.machine import files, system
 from jkd.provenance import checksum
 
 _SEAL = "seal"

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from jkd import files
 from jkd.errors import UserError
+from jkd.machine import files
 
 Record = dict[str, Any]
 """What is logged at a step: numbers, lists of numbers (one per teacher) and strings, by name."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jkd import system
 from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import formats, stack
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError
+from jkd.machine import system
 
 _FORMS = "it must hold train/CLASS/* and test/CLASS/*, or CLASS/* alone"
 _VALIDATION = ("val", "validation")
@@ -38,8 +38,8 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
     - `train/` and `val/` or `validation/` without `test/`: that is then the test part;
     - `CLASS/*` alone: a part of each class, always the same one, is the test part.
 
-    In the latter two cases the data set's notes say so. Any image format that Pillow decodes by itself; hidden files are
-    passed over.
+    In the latter two cases the data set's notes say so. Any image format that
+    Pillow decodes by itself; hidden files are passed over.
 
     Raises:
         UserError: A folder is missing, empty or a link in a circle, or a file is no image, damaged or of

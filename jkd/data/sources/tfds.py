@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from jkd.data import cache, npz, registry
-from jkd.data.arrays import REQUIRED
 from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import stack
+from jkd.data.sources import cache, npz, registry
+from jkd.data.sources.arrays import REQUIRED
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError, nearest
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from jkd.data import arrays, digits, folder, images, npz, registry, tfds
-from jkd.data.arrays import Data
+from jkd.data import images
 from jkd.data.dataset import Dataset
+from jkd.data.sources import arrays, digits, folder, npz, registry, tfds
+from jkd.data.sources.arrays import Data
 from jkd.errors import UserError
 
 

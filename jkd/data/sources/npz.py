@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jkd import archive
-from jkd.data.arrays import OPTIONAL, REQUIRED, from_arrays
 from jkd.data.dataset import Dataset
+from jkd.data.sources.arrays import OPTIONAL, REQUIRED, from_arrays
 from jkd.errors import UserError, nearest
+from jkd.machine import archive
 
 
 def check(path: Path) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from jkd.data.arrays import Data
+from jkd.data.sources.arrays import Data
 from jkd.errors import UserError
 
 _own: dict[str, Callable[[], Data]] = {}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jkd import system
+from jkd.machine import system
 
 
 class Unreadable(ValueError):

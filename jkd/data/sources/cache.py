@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jkd import files
+from jkd.machine import files
 
 
 def place(builder: Any, image_size: int | None, cache_dir: str | None) -> Path:
