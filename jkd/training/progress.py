@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from tqdm import std
 from tqdm.auto import tqdm  # a widget in a notebook, a line in a terminal
+from tqdm.notebook import tqdm as widget
 
 
 class Progress:
@@ -12,7 +12,7 @@ class Progress:
 
     def __init__(self, name: str, total_steps: int, epochs: int, step: int):
         self._name, self._epochs = name, epochs
-        self._live = sys.stdout.isatty() or not issubclass(std.tqdm, tqdm)
+        self._live = sys.stdout.isatty() or issubclass(tqdm, widget)
         self._bar = tqdm(
             total=total_steps,
             initial=step,
