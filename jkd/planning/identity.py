@@ -82,7 +82,7 @@ def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
         name = f"{teacher['student']}-seed{teacher['seed']}"
         return {"name": name, "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
     described: dict[str, Any] = {"name": teacher.name.partition("@")[0], "weights": teacher.fingerprint}
-    if code := own_code(teacher.apply):
+    if code := own_code(teacher.made_by):
         described["code"] = code
     augmentation = job.task.augmentation
     ours = {

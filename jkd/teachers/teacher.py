@@ -68,11 +68,15 @@ class Teacher:
     @property
     def is_jkds(self) -> bool:
         """Whether it is a network of `jkd.models`, of which all outputs are known."""
-        return (
-            isinstance(self.apply, partial)
-            and self.apply.func is _evaluate
-            and not isinstance(self.apply.args[0], OwnNetwork)
-        )
+        return self.made_by is _evaluate
+
+    @property
+    def made_by(self) -> Any:
+        """What its source is: its function, or the module of a network that is not jkd's."""
+        if isinstance(self.apply, partial) and self.apply.func is _evaluate:
+            (network,) = self.apply.args
+            return network.module if isinstance(network, OwnNetwork) else _evaluate
+        return self.apply
 
     @cached_property
     def fingerprint(self) -> str:
