@@ -47,5 +47,6 @@ def settings(folder, **given):
     } | given
 
 
-jkd.models.register("tiny", Tiny)
-jkd.models.register("logits_alone", LogitsAlone)
+NETWORKS = {"tiny": Tiny, "logits_alone": LogitsAlone}
+for name, network in NETWORKS.items():
+    jkd.models.register(name, network)

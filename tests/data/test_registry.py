@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from jkd import data
-from jkd.data import Data, registry
+from jkd.data import Data
+from jkd.data.sources import registry
 from jkd.errors import UserError
 
 IMAGES = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4)

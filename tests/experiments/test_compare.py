@@ -8,11 +8,13 @@ import time
 
 import numpy as np
 import pytest
+import tiny
 
 from jkd import run
 from jkd.experiments.compare import run_compare
 
-FLAGS = ("--methods=scratch,aver", "--seeds=0,1", "--epochs=1", "--teachers=resnet8", "--student=resnet8")
+TINY = f"--import={tiny.__file__}"
+FLAGS = ("--methods=scratch,aver", "--seeds=0,1", "--epochs=1", "--teachers=tiny", "--student=tiny", TINY)
 
 
 def lines(path):
@@ -54,7 +56,7 @@ def test_the_table_holds_what_the_runs_found(whole):
     for fact in (
         "1 epochs",
         "80 images of 4 classes",
-        "resnet8-seed0",
+        "tiny-seed0",
         "jax 0.",
         "--workdir=whole_comparison",
     ):

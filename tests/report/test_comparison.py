@@ -36,7 +36,9 @@ def test_methods_are_labelled_with_their_means(tmp_path, monkeypatch):
     monkeypatch.setattr(
         matplotlib.figure.Figure,
         "savefig",
-        lambda figure, path: texts.extend(text.get_text() for axes in figure.axes for text in axes.texts),
+        lambda figure, path, **_: texts.extend(
+            text.get_text() for axes in figure.axes for text in axes.texts
+        ),
     )
     comparison.draw_all(results, "aver", tmp_path)
     assert "aver 71.0%" in texts and "bomd 80.0%" in texts and "+10.00" in texts

@@ -21,8 +21,8 @@ def experiment(tiny_npz, tmp_path_factory):
         "bomd",
         {"every": 2},
         config.Data(dataset=f"npz:{tiny_npz}"),
-        config.Teachers(("resnet8",), teacher_dir=str(folder / "teachers"), teacher_epochs=1),
-        config.Student("resnet8"),
+        config.Teachers(("tiny",), teacher_dir=str(folder / "teachers"), teacher_epochs=1),
+        config.Student("tiny"),
         config.Recipe(epochs=EPOCHS, batch_size=200),
         config.Execution(workdir=str(folder / "plain"), cache_dir=str(folder / "cache")),
     )
@@ -31,7 +31,7 @@ def experiment(tiny_npz, tmp_path_factory):
 def learned(experiment, folder, **execution):
     """The test metrics of a run with other settings of execution."""
     execution = dataclasses.replace(experiment.execution, workdir=str(folder), **execution)
-    return distil(plan(dataclasses.replace(experiment, execution=execution))).summary["last"]
+    return dict(distil(plan(dataclasses.replace(experiment, execution=execution))).summary["last"])
 
 
 @pytest.fixture(scope="module")
