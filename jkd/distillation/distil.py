@@ -109,7 +109,7 @@ def _ready(teacher: Teacher | Plan) -> Teacher:
         distil(teacher)
     elif whom := _by_whom(run_folder.read(teacher.folder)):
         print(f"{teacher.folder} is found{whom}", flush=True)
-    expected = teacher.as_teacher()
+    expected = teacher.teacher
     variables = run_folder.restore_item(teacher.folder, "student", expected.variables)
     return dataclasses.replace(expected, variables=variables)
 

@@ -71,15 +71,18 @@ def create(name: str, num_classes: int, dtype: DTypeLike = jnp.float32) -> Any:
             are float32 all the same.
 
     Raises:
-        UserError: there is no network of that name, or `num_classes` is not positive.
+        UserError: there is no network of that name, it takes no other type, or `num_classes` is not positive.
     """
     if num_classes < 1:
         raise UserError(f"a network needs at least one class, not {num_classes}")
     make = maker(name)
     if name in _OWN:
         return make(num_classes=num_classes, dtype=dtype)
-    takes = inspect.signature(make).parameters
-    return OwnNetwork(make(num_classes=num_classes, **({"dtype": dtype} if "dtype" in takes else {})), name)
+    if "dtype" in inspect.signature(make).parameters:
+        return OwnNetwork(make(num_classes=num_classes, dtype=dtype), name)
+    if jnp.dtype(dtype) != jnp.float32:
+        raise UserError(f"network '{name}' takes no dtype, so that it cannot compute in {jnp.dtype(dtype)}")
+    return OwnNetwork(make(num_classes=num_classes), name)
 
 
 def maker(name: str) -> Callable[..., nn.Module]:

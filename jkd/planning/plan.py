@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +74,9 @@ class Plan:
         there = known.folder(folder.parent, self.identity, "", str(folder), again)
         return dataclasses.replace(self, folder=there)
 
-    def as_teacher(self) -> Teacher:
-        """Returns the teacher that this run makes, with the shapes of its variables in place of these."""
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher that this run makes, with the shapes of its variables in place of these."""
         shape = self.job.dataset.train_images.shape[1:3]
         network, name = self.job.task.student, f"{self.identity['student']}-seed{self.job.seed}"
         return Teacher.of(network, stored.abstract(network, shape), name)
@@ -156,8 +158,10 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
     experiment = dataclasses.replace(experiment, recipe=recipe)
     if isinstance(student, str):
         network = models.create(student, dataset.num_classes, dtype)
-    else:
+    elif dtype == "float32":
         network = models.OwnNetwork(student, known.student_name(experiment))
+    else:
+        raise UserError(f"--dtype={dtype}: a module that is given computes in the type that it was made with")
     augmentation = augmentation_of(experiment.data, dataset)
     kept, held_out, fraction = split(experiment, dataset, method)
     epoch_steps = len(kept) // recipe.batch_size
@@ -232,11 +236,11 @@ def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan
 
 
 def _as_teacher(teacher: Teacher | Plan) -> Teacher:
-    return teacher.as_teacher() if isinstance(teacher, Plan) else teacher
+    return teacher.teacher if isinstance(teacher, Plan) else teacher
 
 
 def _described(teacher: Teacher | Plan) -> str:
     if isinstance(teacher, Teacher):
         return teacher.name
     there = "found" if (teacher.folder / "summary.json").exists() else "to be trained first"
-    return f"{teacher.as_teacher().name} ({there}: {teacher.folder})"
+    return f"{teacher.teacher.name} ({there}: {teacher.folder})"

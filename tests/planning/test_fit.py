@@ -74,6 +74,12 @@ def test_a_teacher_that_does_not_fit_is_told_in_one_line(name):
     assert "\n" not in str(told.value)
 
 
+def test_a_type_that_a_network_does_not_take_is_refused():
+    for student in ("tiny", Tiny(10)):
+        with pytest.raises(jkd.UserError, match="bfloat16"):
+            jkd.plan("scratch", student=student, dtype="bfloat16")
+
+
 def test_a_size_of_its_own_mends_it():
     jkd.plan("aver", teachers=[linear(pixels=8 * 8 * 3, image_size=8)], epochs=1)
 
