@@ -26,9 +26,9 @@ TINY = f"--import={Path(__file__).parents[1] / 'tiny.py'}"
 SHARED = ("--teachers=tiny,tiny", "--student=tiny", "--teacher-epochs=1", "--batch-size=64")
 # How often each is killed, and its flags.
 COMMANDS = {
-    "bomd": (13, "--epochs=2", "--every=4"),
-    "mmkd": (13, "--epochs=2"),
-    "compare": (14, "--methods=bomd", "--seeds=0", "--epochs=2", "--tune", "--tune-trials=2"),
+    "bomd": (20, "--epochs=2", "--every=4"),
+    "mmkd": (8, "--epochs=2"),
+    "compare": (12, "--methods=bomd", "--seeds=0", "--epochs=2", "--tune", "--tune-trials=2"),
 }
 
 
