@@ -130,7 +130,10 @@ def run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], objec
 
     def task(number: int, cell: Cell) -> Callable[[], None]:
         def call() -> None:
-            if cell.read().finished:
+            result = cell.read()
+            if result.summary is not None:
+                run_folder.check_finished(cell.plan.folder)
+            if result.finished:
                 return
             print(f"[{number}/{len(cells)}] {cell.choice.method}, seed {cell.choice.seed}", flush=True)
             try:

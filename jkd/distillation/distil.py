@@ -66,6 +66,7 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
     with Run.open(plan.folder, plan.identity) as run:
         contents = run_folder.read(run.workdir)
         if contents.summary is not None:
+            run_folder.check_finished(run.workdir)
             whom = _by_whom(contents)
             anew = "; --again makes it anew beside it" if whom else ""
             print(f"{run.workdir} is finished: {headline(contents.summary)}{whom}{anew}", flush=True)

@@ -4,10 +4,13 @@ Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake or a fu
 signal n (all saved).
 """
 
+import ast
 import importlib.util
+import inspect
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -43,7 +46,7 @@ def run_teachers(arguments: list[str] | None = None) -> None:
 
 def _distil(prog: str, method: str, arguments: list[str]) -> None:
     function = methods.find(method)
-    parser = Parser(prog, (function.__doc__ or method).splitlines()[0])
+    parser = Parser(prog, documented(function))
     parser.add_settings(f"The method, {method}", function)
     taught = function().needs_teachers
     for name, owner in PARTS.items():
@@ -106,7 +109,18 @@ def add_extras(parser: Parser, plan_only: bool = False) -> None:
 
 def title(owner: type) -> str:
     """Returns the heading in --help of a part of the settings."""
-    return (owner.__doc__ or owner.__name__).splitlines()[0].rstrip(".")
+    return documented(owner).rstrip(".")
+
+
+def documented(owner: Any) -> str:
+    """Returns the first line of a docstring, from the source where `python -OO` has dropped it, or a name."""
+    text = owner.__doc__
+    if sys.flags.optimize > 1:
+        # A dataclass without a docstring has its signature for one.
+        with suppress(OSError, TypeError, SyntaxError):
+            defined = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+            text = ast.get_docstring(defined) if isinstance(defined, ast.ClassDef | ast.FunctionDef) else None
+    return (text or owner.__name__).splitlines()[0]
 
 
 def part(owner: type[Part], values: dict[str, Any]) -> Part:

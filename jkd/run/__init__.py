@@ -17,8 +17,18 @@ arrays and the records before it are those that were saved; one that is not is s
 """
 
 from jkd.machine.files import InUse
-from jkd.run.reading import Contents, check_same, item_names, read, restore_item
+from jkd.run.reading import Contents, check_finished, check_same, item_names, read, restore_item
 from jkd.run.records import Record
 from jkd.run.writing import Run
 
-__all__ = ["Contents", "InUse", "Record", "Run", "check_same", "item_names", "read", "restore_item"]
+__all__ = [
+    "Contents",
+    "InUse",
+    "Record",
+    "Run",
+    "check_finished",
+    "check_same",
+    "item_names",
+    "read",
+    "restore_item",
+]

@@ -43,6 +43,25 @@ def read(workdir: str | os.PathLike[str]) -> Contents:
     )
 
 
+def check_finished(workdir: str | os.PathLike[str]) -> None:
+    """Holds the records of a finished run against its last checkpoint, where that vouches for them.
+
+    Raises:
+        UserError: The records are not those that the checkpoint was saved with.
+    """
+    records, folder = Path(workdir) / "metrics.jsonl", Path(workdir) / "checkpoints"
+    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    sealed = checkpoints.seal(folder / str(max(steps))) if steps else None
+    if sealed is None:
+        return
+    there = record_file.mark(records.read_bytes() if records.exists() else b"")
+    if there != sealed["records"]:
+        raise files.damaged(
+            records,
+            f"its {there['count']} records are not the {sealed['records']['count']} that the run ended with",
+        )
+
+
 def restore_item(workdir: str | os.PathLike[str], name: str, abstract: PyTree) -> PyTree:
     """Reads one item of the newest complete checkpoint in a run's folder, such as the student of another run.
 

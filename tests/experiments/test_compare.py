@@ -82,6 +82,17 @@ def test_a_killed_comparison_keeps_finished_runs_and_ends_like_an_undisturbed_on
     assert measured(folder) == measured(whole[0], seeds="0")
 
 
+def test_a_finished_run_with_other_records_is_told(command_line, whole):
+    path = whole[0] / "scratch-seed0" / "metrics.jsonl"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'"test/top1": 0.', b'"test/top1": 0.9'))
+    result = command_line.run("compare", *FLAGS, "--workdir=whole_comparison")
+    path.write_bytes(before)
+    assert result.returncode == 2
+    assert "scratch-seed0/metrics.jsonl is damaged" in result.stderr.splitlines()[-1]
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_shards_share_teachers_and_merge_into_the_same_tables(command_line, whole):
     # Both begin at once, without teachers: one of the two trains them, the other waits.
     flags = (*FLAGS, "--seeds=0", "--workdir=sharded", "--teacher-dir=shards_teachers")

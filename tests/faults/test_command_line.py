@@ -111,6 +111,15 @@ def test_a_name_beyond_ascii_in_a_bare_locale(command_line):
 
 
 @pytest.mark.slow
+def test_without_docstrings_and_assertions(command_line):
+    status, told, _ = shell(command_line, "$JKD --help")
+    assert status == 0 and "Data: which images" in told
+    assert shell(command_line, "$JKD --help", PYTHONOPTIMIZE="2") == (0, told, "")
+    status, out, err = shell(command_line, "$JKD --epochs=1 --workdir=optimised", PYTHONOPTIMIZE="2")
+    assert (status, err) == (0, "") and "is finished" in out
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become a user without a home")
 def test_no_home_is_told(command_line):
     code = "import os; from jkd.machine.files import cache_folder; os.setuid(54321); cache_folder()"

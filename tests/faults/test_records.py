@@ -4,10 +4,12 @@ import json
 import shutil
 
 import pytest
+import tiny
 from small_run import CONFIG, LAST, abstract, make_state, resume
 
+import jkd
 from jkd.errors import UserError
-from jkd.run import Run, read
+from jkd.run import Run, check_finished, read
 
 
 def lines(folder):
@@ -67,6 +69,32 @@ def test_reading_tells_a_line_that_is_no_record(folder, line):
     (folder / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
         read(folder)
+
+
+@pytest.mark.parametrize("what", [*BEYOND_REPAIR, "last line missing"])
+def test_records_that_are_gone_from_a_finished_run_are_told(folder, what):
+    with Run.open(folder, CONFIG) as run:
+        run.finish({})
+    check_finished(folder)
+    mutation = {**BEYOND_REPAIR, "last line missing": lambda content: content[:-1]}[what]
+    path = folder / "metrics.jsonl"
+    if mutation is None:
+        path.unlink()
+    else:
+        path.write_bytes(b"".join(mutation(lines(folder))))
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        check_finished(folder)
+
+
+def test_a_finished_run_is_held_against_its_records_when_it_is_found(tmp_path, tiny_npz):
+    settings = tiny.settings(tmp_path, dataset=f"npz:{tiny_npz}", epochs=2)
+    del settings["teachers"]
+    jkd.distil("scratch", **settings)
+    jkd.distil("scratch", **settings)
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[-1])
+    with pytest.raises(UserError, match=r"its 1 records are not the 2 that the run ended with"):
+        jkd.distil("scratch", **settings)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
