@@ -4,6 +4,7 @@ Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake or a fu
 signal n (all saved).
 """
 
+import argparse
 import ast
 import importlib.util
 import inspect
@@ -99,10 +100,9 @@ def add_extras(parser: Parser, plan_only: bool = False) -> None:
     group.add_argument(
         own_code.FLAG,
         metavar="A,B,...",
-        default=[],
+        default=argparse.SUPPRESS,
         help="files (my_method.py) or modules that register methods, networks, teachers or data sets",
     )
-    parser.without.add("import")
     if plan_only:
         group.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
 

@@ -16,7 +16,6 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog, description=description, allow_abbrev=False, formatter_class=_Help, add_help=False
         )
-        self.without: set[str] = set()  # flags that are shown in --help and are no values
         self.add_argument_group("help").add_argument("--help", "-h", action="help", help="show this and exit")
 
     def error(self, message: str) -> NoReturn:
@@ -56,7 +55,7 @@ class Parser(argparse.ArgumentParser):
             flag = unknown[0].split("=")[0]
             options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
             raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help lists them")
-        return {name: value for name, value in vars(values).items() if name not in self.without}
+        return vars(values)
 
 
 class _Help(argparse.HelpFormatter):
