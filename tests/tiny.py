@@ -1,5 +1,7 @@
 """Networks and settings so small that a run takes seconds, for tests of everything around training."""
 
+from functools import partial
+
 import flax.linen as nn
 
 import jkd
@@ -11,14 +13,16 @@ class Tiny(nn.Module):
 
     num_classes: int
     width: int = 8
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images, train):
         """Returns all that a network can give."""
-        stem = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(images))
-        x = nn.relu(nn.BatchNorm(use_running_average=not train)(nn.Conv(self.width, (3, 3))(stem)))
+        conv = partial(nn.Conv, self.width, (3, 3), dtype=self.dtype)
+        stem = nn.relu(conv(strides=2)(images))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(conv()(stem)))
         embedding = x.mean((1, 2))
-        return Outputs(nn.Dense(self.num_classes)(embedding), (stem, x), embedding)
+        return Outputs(nn.Dense(self.num_classes, dtype=self.dtype)(embedding), (stem, x), embedding)
 
 
 class LogitsAlone(nn.Module):

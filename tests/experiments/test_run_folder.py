@@ -5,20 +5,19 @@ import signal
 import time
 
 import chex
-import jax
 import numpy as np
 import pytest
+import tiny
 
-from jkd import models, run
+import jkd
+from jkd import run
 
-TEACHERS = "--teachers=resnet8,wrn_16_1"
-BOMD = (TEACHERS, "--student=resnet8", "--epochs=3", "--every=2", "--teacher-epochs=2")
+TINY = f"--import={tiny.__file__}"
+BOMD = (TINY, "--teachers=tiny,resnet8", "--student=tiny", "--epochs=3", "--every=2", "--teacher-epochs=2")
 
 
 def student(folder):
-    model = models.create("resnet8", 4)
-    abstract = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
-    return run.restore_item(folder, "student", abstract)
+    return jkd.load(folder).variables
 
 
 def metrics(folder):
@@ -56,7 +55,7 @@ def test_a_run_leaves_a_readable_folder(finished):
 def test_teachers_are_rated_before_they_teach(finished):
     _, output = finished
     rated = output.index("ensemble (mean of probabilities)")
-    assert output.index("resnet8-seed0") < rated < output.index("whole epoch 1/3")
+    assert output.index("tiny-seed0") < rated < output.index("whole epoch 1/3")
 
 
 def test_teacher_weights_move(finished):
@@ -127,7 +126,7 @@ def test_sigterm_saves_says_so_and_exits(command_line, finished):
 
 def test_eight_devices_compute_what_one_computes(command_line):
     # 608 kept images are nine steps of 64, and the tenth comes in the second epoch.
-    flags = ("--teachers=resnet8", "--teacher-epochs=2", "--student=resnet8", "--epochs=2", "--every=2")
+    flags = (TINY, "--teachers=tiny", "--teacher-epochs=2", "--student=tiny", "--epochs=2", "--every=2")
     flags += ("--beta=1",)  # at 100 running variances grow to 100, where float32 ends near the bound below
     students = []
     for devices in (1, 8):
@@ -148,7 +147,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(command_line):
 
 def test_a_run_is_a_teacher_for_the_next(command_line, finished):
     result = command_line.run(
-        "aver", f"--teachers=resnet8@{finished[0]}", "--student=resnet8", "--epochs=1", "--workdir=next"
+        "aver", TINY, f"--teachers=tiny@{finished[0]}", "--student=tiny", "--epochs=1", "--workdir=next"
     )
     assert result.returncode == 0, result.stderr
-    assert f"resnet8@{finished[0]}" in result.stdout
+    assert f"tiny@{finished[0]}" in result.stdout

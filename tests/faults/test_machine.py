@@ -11,6 +11,8 @@ from small_run import CONFIG, abstract, make_state, resume
 from jkd.errors import UserError
 from jkd.run import Run
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

@@ -75,7 +75,7 @@ def test_a_teacher_that_does_not_fit_is_told_in_one_line(name):
 
 
 def test_a_type_that_a_network_does_not_take_is_refused():
-    for student in ("tiny", Tiny(10)):
+    for student in ("logits_alone", Tiny(10)):
         with pytest.raises(jkd.UserError, match="bfloat16"):
             jkd.plan("scratch", student=student, dtype="bfloat16")
 

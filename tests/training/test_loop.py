@@ -53,10 +53,7 @@ def test_bfloat16_learns_close_to_float32(experiment, tmp_path):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         recipe = dataclasses.replace(experiment.recipe, dtype=dtype)
-        student = config.Student("resnet8")
-        alone = dataclasses.replace(
-            experiment, method="scratch", hyperparameters={}, recipe=recipe, student=student
-        )
+        alone = dataclasses.replace(experiment, method="scratch", hyperparameters={}, recipe=recipe)
         losses[dtype] = learned(alone, tmp_path / dtype)["test/loss"]
     assert losses["bfloat16"] != losses["float32"]
     assert abs(losses["bfloat16"] - losses["float32"]) < 0.5
