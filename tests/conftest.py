@@ -43,8 +43,17 @@ class CommandLine:
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
 
-    def start(self, name: str, *flags: str, devices: int = 1) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", f"jkd.experiments.{name}", f"--dataset=npz:{self.data}", *flags]
+    def start(
+        self, name: str, *flags: str, devices: int = 1, within: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
+        command = [
+            *within,
+            sys.executable,
+            "-m",
+            f"jkd.experiments.{name}",
+            f"--dataset=npz:{self.data}",
+            *flags,
+        ]
         return subprocess.Popen(
             command,
             cwd=self.folder,
