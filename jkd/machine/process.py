@@ -52,7 +52,8 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
                 say(f"\n{signal.Signals(number[0]).name} heard: {answer}\n")
         os.close(reading)
 
-    threading.Thread(target=tell, daemon=True, name="signals").start()
+    telling = threading.Thread(target=tell, daemon=True, name="signals")
+    telling.start()
 
     received = _received[-1] if _received else []
 
@@ -73,6 +74,7 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(writing)
+        telling.join(1)  # a process that ends now would end before it has answered
 
 
 def say(text: str) -> None:
