@@ -1,5 +1,6 @@
 """What the tests share: a tiny data set of real digits and a command line in a process of its own."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,6 +13,11 @@ import tiny  # noqa: F401  registers its networks
 from sklearn.datasets import load_digits
 
 CLASSES = 4
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch") and importlib.util.find_spec("torch") is None:
+        pytest.skip("needs PyTorch: pip install '.[torch]'")
 
 
 @pytest.fixture(scope="session")
