@@ -7,7 +7,8 @@ epochs = 240
 mmkd = { beta = 100.0 }       # --mmkd.beta=100.0
 
 [published]                   # by method: top-1 in percent, and where it is reported
-demkd = { top1 = 75.25, source = "..." }
+scratch = { top1 = 70.36, epoch = "last", seeds = 3, source = "..." }
+demkd = { top1 = 75.25, source = "..." } # which says neither the epoch nor the seeds
 ```
 """
 
@@ -51,8 +52,7 @@ def load(name_or_path: str) -> Recipe:
         flags = content["flags"]
         arguments = _arguments(path, flags)
         published = {
-            method: Published(float(entry["top1"]), str(entry["source"]))
-            for method, entry in content.get("published", {}).items()
+            method: _published(path, method, entry) for method, entry in content.get("published", {}).items()
         }
     except UserError:
         raise
@@ -60,6 +60,17 @@ def load(name_or_path: str) -> Recipe:
         raise UserError(f"--recipe={path}: it is no recipe ({error!r}); see {_FOLDER}") from None
     _check_there(path, flags)
     return Recipe(arguments, published)
+
+
+def _published(path: Path, method: str, entry: dict[str, Any]) -> Published:
+    epoch, seeds = entry.get("epoch", "unknown"), entry.get("seeds")
+    if epoch not in ("last", "best", "unknown"):
+        raise UserError(f"--recipe={path}: published {method}: epoch = {epoch!r} must be 'last' or 'best'")
+    if seeds is not None and (not isinstance(seeds, int) or seeds < 1):
+        raise UserError(
+            f"--recipe={path}: published {method}: seeds = {seeds!r} must be a whole number from 1"
+        )
+    return Published(float(entry["top1"]), str(entry["source"]), epoch, seeds)
 
 
 def _check_there(path: Path, flags: dict[str, Any]) -> None:

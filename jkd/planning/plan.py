@@ -154,7 +154,8 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
     student = experiment.student.student
     passes = settings.epochs(experiment.recipe, experiment.data)
     rate = settings.learning_rate(experiment.recipe, known.student_name(experiment))
-    recipe = dataclasses.replace(experiment.recipe, epochs=passes, learning_rate=rate)
+    nesterov = settings.nesterov(experiment.recipe, experiment.teachers, method.needs_teachers)
+    recipe = dataclasses.replace(experiment.recipe, epochs=passes, learning_rate=rate, nesterov=nesterov)
     experiment = dataclasses.replace(experiment, recipe=recipe)
     if isinstance(student, str):
         network = models.create(student, dataset.num_classes, dtype)

@@ -13,7 +13,7 @@ from jkd.data.images import LARGEST_SIZE
 from jkd.flags import Flag
 from jkd.teachers.teacher import Teacher
 
-# RepDistiller's recipe, shared by MMKD, CA-MKD and DE-MKD: 240 epochs, the rate ×0.1 at 150, 180 and 210.
+# RepDistiller's recipe, shared by CA-MKD's and MMKD's code: 240 epochs, the rate ×0.1 at 150, 180 and 210.
 PAPER_EPOCHS = 240
 DIGITS_EPOCHS = 10  # ours: enough for 98 % on the digits, in seconds
 DECAYS = (0.625, 0.75, 0.875)
@@ -80,6 +80,8 @@ class Recipe:
         ),
     ] = None
     momentum: Annotated[float, Flag("SGD's momentum", at_least=0, below=1)] = 0.9
+    # As the students of CA-MKD, MMKD and MTKD-RL; the teachers and students of RepDistiller, mdistiller and
+    # SimKD, and CA-MKD's teachers, have plain momentum.
     nesterov: Annotated[bool, Flag("Nesterov's form of the momentum")] = True
     weight_decay: Annotated[float, Flag("L2 coefficient, on every parameter", at_least=0)] = 5e-4
     dtype: Annotated[
@@ -101,6 +103,13 @@ class Teachers:
     teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"
     teacher_epochs: Annotated[
         int | None, Flag("epochs of teachers trained here", at_least=1, default="as --epochs")
+    ] = None
+    teacher_nesterov: Annotated[
+        bool | None,
+        Flag(
+            "Nesterov's momentum where there is no teacher to learn from: teachers trained here, scratch",
+            default="as --nesterov",
+        ),
     ] = None
     teacher_seed: Annotated[
         int,
@@ -151,6 +160,11 @@ def learning_rate(recipe: Recipe, architecture: str) -> float:
 def epochs(recipe: Recipe, data: Data) -> int:
     """Returns the passes over the training images: as the settings say, else as suits the data set."""
     return recipe.epochs or (DIGITS_EPOCHS if data.dataset == "digits" else PAPER_EPOCHS)
+
+
+def nesterov(recipe: Recipe, spec: Teachers, taught: bool) -> bool:
+    """Returns whether the momentum is Nesterov's, for who is taught and for who learns from labels alone."""
+    return recipe.nesterov if taught or spec.teacher_nesterov is None else spec.teacher_nesterov
 
 
 def schedule(rate: float, steps: int) -> optax.Schedule:

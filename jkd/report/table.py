@@ -10,10 +10,27 @@ from jkd.report.results import CONFIDENCE, Result, Row, Spread
 
 
 class Published(NamedTuple):
-    """What a paper reports for a method: top-1 accuracy in percent, and where it says so."""
+    """What a paper or its code reports for a method: top-1 accuracy in percent, and how it came about.
+
+    `source` says where. `epoch` is "last", "best" (on the test images) or "unknown"; `seeds`, their number,
+    is None where it is unknown.
+    """
 
     top1: float
     source: str
+    epoch: str = "unknown"
+    seeds: int | None = None
+
+    @property
+    def number(self) -> str:
+        """The accuracy, with its epoch where that is known."""
+        return f"{self.top1:.2f}" + (f" ({self.epoch})" if self.epoch != "unknown" else "")
+
+    def __str__(self) -> str:
+        """Says it all in a line."""
+        epoch = {"last": "last epoch", "best": "best epoch on the test images"}.get(self.epoch)
+        seeds = f"{self.seeds} seed{'s' if self.seeds != 1 else ''}" if self.seeds else "seeds not said"
+        return f"{self.top1:.2f} ({epoch or 'epoch not said'}, {seeds}), {self.source}"
 
 
 def markdown(
@@ -59,7 +76,7 @@ def markdown(
             f"{row.multiply_adds:,}" if row.finished else "–",
         ]
         if published:
-            cells.insert(3, f"{published[row.method].top1:.2f}" if row.method in published else "–")
+            cells.insert(3, published[row.method].number if row.method in published else "–")
         lines.append(cells)
     for name, rated in _teachers(results).items():
         lines.append([name, "", f"{100 * rated['top1']:.2f}"] + [""] * (len(header) - 3))
@@ -186,5 +203,5 @@ def _notes(
         for result in results
         if result.diverged
     ]
-    notes += [f"Published {method}: {entry.top1:.2f}, {entry.source}" for method, entry in published.items()]
+    notes += [f"Published {method}: {entry}" for method, entry in published.items()]
     return [f"- {note}" for note in notes if note]

@@ -31,6 +31,9 @@ def test_a_recipe_can_be_read_and_says_where_its_numbers_are_from(path):
     recipe = recipes.load(path.stem)
     assert f"--teachers={','.join(flags['teachers'])}" in recipe.arguments
     assert recipe.published.keys() <= set(flags["methods"])
+    assert "--no-teacher-nesterov" in recipe.arguments, (
+        "teachers and scratch of the published tables are plain"
+    )
     for entry in recipe.published.values():
         assert 50 < entry.top1 < 100 and len(entry.source) > 10
     for name, values in flags.items():
@@ -56,6 +59,7 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
     path.write_text(
         '[flags]\nmethods = ["aver", "bomd"]\nepochs = 240\nbomd = { beta = 2.0 }\n'
         '[published]\nbomd = { top1 = 75.25, source = "the paper" }\n'
+        'aver = { top1 = 74, epoch = "best", seeds = 3, source = "its code" }\n'
     )
     seen = []
     monkeypatch.setattr("jkd.experiments.compare.compare", lambda *arguments: seen.extend(arguments))
@@ -64,7 +68,8 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
     assert settings_.methods == ("aver", "bomd")
     assert base.recipe.epochs == 2
     assert hyperparameters == {"aver": {}, "bomd": {"beta": 2.0, "alpha": 3.0}}
-    assert published["bomd"].top1 == 75.25
+    assert published["bomd"] == (75.25, "the paper", "unknown", None)
+    assert published["aver"] == (74, "its code", "best", 3)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,8 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
         ("flags =", "no recipe"),
         ("[published]\n", "no recipe"),
         ("[flags]\n[published]\nbomd = 75\n", "no recipe"),
+        ('[flags]\n[published]\nbomd = {top1 = 1, source = "", epoch = "mean"}', "epoch = 'mean' must be"),
+        ('[flags]\n[published]\nbomd = {top1 = 1, source = "", seeds = 0}', "seeds = 0 must be"),
         ('[flags]\nmethods = ["bombd"]\n', "needs the method 'bombd'.*did you mean 'bomd'"),
         ('[flags]\nteachers = ["vgg12"]\n', "needs the network 'vgg12'"),
     ],

@@ -60,6 +60,27 @@ def test_a_default_spelled_out_is_the_same_run():
     assert left.identity["recipe"]["learning_rate"] == 0.05
 
 
+def test_momentum_is_set_by_role_and_teachers_whose_own_does_not_change_stay():
+    default = jkd.plan("aver", teachers=["resnet8"])
+    plain = jkd.plan("aver", teachers=["resnet8"], teacher_nesterov=False)
+    both = jkd.plan("aver", teachers=["resnet8"], nesterov=False)
+    student = jkd.plan("aver", teachers=["resnet8"], nesterov=False, teacher_nesterov=True)
+
+    def forms(plan):
+        return plan.identity["recipe"]["nesterov"], plan.teachers[0].identity["recipe"]["nesterov"]
+
+    assert [forms(plan) for plan in (default, plain, both, student)] == [
+        (True, True),
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
+    assert student.teachers[0].folder == default.teachers[0].folder
+    assert plain.teachers[0].folder == both.teachers[0].folder != default.teachers[0].folder
+    alone = jkd.plan("scratch", teacher_nesterov=False)
+    assert alone.identity == jkd.plan("scratch", nesterov=False).identity, "it has no teacher to learn from"
+
+
 def test_a_comparison_means_the_same_too(tiny_npz, monkeypatch):
     seen = []
     monkeypatch.setattr("jkd.comparison.cells.make_ready", lambda cells: seen.append(cells) or exit())

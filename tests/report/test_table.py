@@ -57,11 +57,16 @@ def test_diverged_runs_are_named_and_unfinished_ones_counted():
 
 
 def test_published_numbers_stand_beside_the_measured_ones():
-    found = {"bomd": Published(75.25, "the paper's abstract")}
+    found = {
+        "bomd": Published(75.25, "the paper's abstract"),
+        "scratch": Published(70.36, "a README", "last", 3),
+    }
     text = markdown(RESULTS, published=found)
     assert cells(text)["bomd"]["published top-1 %"] == "75.25"
     assert cells(text)["aver"]["published top-1 %"] == "–"
-    assert "Published bomd: 75.25, the paper's abstract" in text
+    assert cells(text)["scratch"]["published top-1 %"] == "70.36 (last)"
+    assert "Published bomd: 75.25 (epoch not said, seeds not said), the paper's abstract" in text
+    assert "Published scratch: 70.36 (last epoch, 3 seeds), a README" in text
 
 
 def test_comma_separated_values_are_numbers():
