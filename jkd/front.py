@@ -60,9 +60,9 @@ def compare(compared: Sequence[NamedOrMade] = Compare.methods, /, **given: Any) 
     """Trains students by several methods with several seeds and the same teachers, and compares them.
 
     Args:
-        compared: The methods: names, or functions that make them.
+        compared: The methods: names, or functions that make them; "NAME=METHOD" for a second row of one.
         given: The flags of `python -m jkd.experiments.compare` by their names, with _ for -, such as
-            `seeds=[0, 1, 2]`, `tune=True` and all of `distil`'s but `seed`; and under a method's name a
+            `seeds=[0, 1, 2]`, `tune=True` and all of `distil`'s but `seed`; and under a row's name a
             dictionary of its own hyperparameters: `bomd={"beta": 30}`.
 
     Returns:
@@ -77,7 +77,8 @@ def compare(compared: Sequence[NamedOrMade] = Compare.methods, /, **given: Any) 
         if not isinstance(method, str):
             methods.register(method.__name__, method)
         names.append(method if isinstance(method, str) else method.__name__)
-    own = {name: given.pop(name) for name in names if isinstance(given.get(name), Mapping)}
+    rows = [name.partition("=")[0] for name in names]
+    own = {row: given.pop(row) for row in rows if isinstance(given.get(row), Mapping)}
     about = {s.name for s in settings(Compare)} - {"methods"}
     comparison = {name: given.pop(name) for name in list(given) if name in about}
     if "seed" in given:

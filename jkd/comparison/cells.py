@@ -1,10 +1,11 @@
 """The cells of a comparison: runs with folders of their own that share images and teachers."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jkd import methods
 from jkd import run as run_folder
@@ -23,40 +24,65 @@ _WAIT = 5.0  # seconds between looks at what another process is working on
 _DIVERGED = "diverged.json"
 
 
+class Row(NamedTuple):
+    """A row of the table: a method, under its own name or one that tells it from the same method's others."""
+
+    name: str
+    method: str
+
+    @classmethod
+    def of(cls, text: str) -> "Row":
+        """Returns the row that METHOD or NAME=METHOD stands for.
+
+        Raises:
+            UserError: there is no such method, or the name cannot be a folder's or is another method's.
+        """
+        name, named, method = text.rpartition("=")
+        methods.find(method)
+        if named and not re.fullmatch(r"[A-Za-z0-9][\w+-]*", name):
+            raise UserError(
+                f"--methods={text}: a row's name is letters, digits, - and _, such as mine={method}"
+            )
+        if named and name != method and name in methods.METHODS:
+            raise UserError(f"--methods={text}: {name} is another method; give the row another name")
+        return cls(name or method, method)
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What sets a cell apart: a method, the hyperparameters that are not at their defaults, and a seed."""
+    """What sets a cell apart: its row, the hyperparameters that are not at their defaults, and a seed."""
 
-    method: str
+    row: Row
     hyperparameters: Mapping[str, Any]
     seed: int
 
     @classmethod
-    def of(cls, method: str, given: Mapping[str, Any], seed: int) -> "Choice":
+    def of(cls, row: str, given: Mapping[str, Any], seed: int) -> "Choice":
         """Returns the choice that hyperparameters come to, whether defaults are among them or not.
 
         Raises:
             UserError: a hyperparameter is unknown, of another type or out of range.
         """
-        function = methods.find(method)
+        called = Row.of(row)
+        function = methods.find(called.method)
         try:
             resolved = resolve(function, given)
         except UserError as error:
-            raise UserError(f"{method}: {error}") from None
+            raise UserError(f"{called.name}: {error}") from None
         defaults = resolve(function, {})
-        return cls(method, {name: v for name, v in resolved.items() if v != defaults[name]}, seed)
+        return cls(called, {name: v for name, v in resolved.items() if v != defaults[name]}, seed)
 
     @property
     def name(self) -> str:
         """The cell's folder: another one for other hyperparameters."""
         variant = f"-{digest(files.plain(dict(self.hyperparameters)))}" if self.hyperparameters else ""
-        return f"{self.method}{variant}-seed{self.seed}"
+        return f"{self.row.name}{variant}-seed{self.seed}"
 
     def experiment(self, base: Experiment) -> Experiment:
         """Returns the experiment: `base` with this method and seed."""
         return dataclasses.replace(
             base,
-            method=self.method,
+            method=self.row.method,
             hyperparameters=self.hyperparameters,
             student=dataclasses.replace(base.student, seed=self.seed),
         )
@@ -75,7 +101,7 @@ class Cell:
         diverged = folder / _DIVERGED
         contents = run_folder.read(folder) if (folder / "config.json").exists() else None
         return Result(
-            method=self.choice.method,
+            method=self.choice.row.name,
             seed=self.choice.seed,
             records=contents.records if contents else [],
             summary=contents.summary if contents else None,
@@ -135,7 +161,7 @@ def run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], objec
                 run_folder.check_finished(cell.plan.folder)
             if result.finished:
                 return
-            print(f"[{number}/{len(cells)}] {cell.choice.method}, seed {cell.choice.seed}", flush=True)
+            print(f"[{number}/{len(cells)}] {cell.choice.row.name}, seed {cell.choice.seed}", flush=True)
             try:
                 distil(cell.plan, faculty if cell.plan.teachers else None)
             except Diverged as error:

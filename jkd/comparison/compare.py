@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from jkd import methods, provenance
+from jkd import provenance
 from jkd.comparison import cells as running
 from jkd.comparison import tune as tuning
-from jkd.comparison.cells import Cell, Choice
+from jkd.comparison.cells import Cell, Choice, Row
 from jkd.errors import UserError, nearest
 from jkd.flags import Flag, resolve
 from jkd.machine import files
@@ -17,7 +17,8 @@ from jkd.planning.experiment import Experiment
 from jkd.planning.settings import MAX_SEED, digest
 from jkd.report import comparison as pictures
 from jkd.report import table
-from jkd.report.results import Row, rows
+from jkd.report.results import Row as Statistics
+from jkd.report.results import rows
 from jkd.report.table import Published
 
 _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
@@ -27,7 +28,10 @@ _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
 class Compare:
     """Comparison: what is compared."""
 
-    methods: Annotated[tuple[str, ...], Flag("the methods; --METHOD.FLAG=value sets a flag of one")] = (
+    methods: Annotated[
+        tuple[str, ...],
+        Flag("the methods, one in a second row as NAME=METHOD; --NAME.FLAG=value sets a flag of one"),
+    ] = (
         "scratch",
         "aver",
         "camkd",
@@ -39,7 +43,7 @@ class Compare:
     )
     seeds: Annotated[tuple[int, ...], Flag("seeds of the students (teachers: --teacher-seed)")] = (0, 1, 2)
     baseline: Annotated[
-        str | None, Flag("the method that differences are to", default="aver if compared, else the first")
+        str | None, Flag("the row that differences are to", default="aver if compared, else the first")
     ] = None
     workdir: Annotated[
         str | None, Flag("the comparison's folder", default="runs/compare-DATASET-STUDENT-HASH")
@@ -64,7 +68,7 @@ class Table(NamedTuple):
     """
 
     folder: Path
-    rows: list[Row]
+    rows: list[Statistics]
     markdown: str
 
     def __str__(self) -> str:
@@ -87,8 +91,8 @@ def compare(
         settings: What is compared.
         base: The experiment that every cell shares; its method, hyperparameters, student's seed and folder
             are the cells' own.
-        hyperparameters: By method, what is not left at its default.
-        published: By method, a paper's number to stand beside the measured one.
+        hyperparameters: By row, what is not left at its default.
+        published: By row, a paper's number to stand beside the measured one.
 
     Returns:
         The table; its folder has `table.md`, `table.csv`, `runs.csv`, the pictures, a folder for each cell.
@@ -101,7 +105,7 @@ def compare(
     """
     settings = Compare(**resolve(Compare, vars(settings)))
     _check(settings)
-    given = {method: hyperparameters.get(method, {}) for method in settings.methods}
+    given = {row: hyperparameters.get(Row.of(row).name, {}) for row in settings.methods}
     decided = running.decide(base, _choices(settings, given))
     folder = _folder(settings, decided)
     cells = running.within(folder, decided)
@@ -115,8 +119,9 @@ def compare(
     if settings.tune and (tries := tuning.choices(given, settings.tune_trials)):
         trials = tuning.tune(folder, base, tries, settings.tune_epochs, faculty)
         given = tuning.best(trials, given)
+        chosen = {Row.of(row).name: values for row, values in given.items()}
         scores = [
-            trial._asdict() | {"chosen": trial.hyperparameters == given[trial.method]} for trial in trials
+            trial._asdict() | {"chosen": trial.hyperparameters == chosen[trial.row]} for trial in trials
         ]
         files.write_json(folder / "tuning.json", {"trials": scores})
         cells = running.within(folder, running.decide(base, _choices(settings, given)))
@@ -144,22 +149,25 @@ def _check(settings: Compare) -> None:
         for value in values:
             if values.count(value) > 1:
                 raise UserError(f"--{flag}: {value} is there twice; give each once")
-    for method in settings.methods:
-        methods.find(method)
+    names = [Row.of(row).name for row in settings.methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--methods: two rows are called {name}; give each a name of its own")
     for seed in settings.seeds:
         if not 0 <= seed <= MAX_SEED:
             what = "negative" if seed < 0 else "too great"
             raise UserError(f"--seeds: {seed} is {what}; seeds are 0 to {MAX_SEED}")
-    if settings.baseline is not None and settings.baseline not in settings.methods:
+    if settings.baseline is not None and settings.baseline not in names:
         raise UserError(
             f"--baseline={settings.baseline} is not among --methods={','.join(settings.methods)}"
-            f"{nearest(settings.baseline, settings.methods)}"
+            f"{nearest(settings.baseline, names)}"
         )
     _shard(settings.shard)
 
 
 def _baseline(settings: Compare) -> str:
-    return settings.baseline or ("aver" if "aver" in settings.methods else settings.methods[0])
+    names = [Row.of(row).name for row in settings.methods]
+    return settings.baseline or ("aver" if "aver" in names else names[0])
 
 
 def _folder(settings: Compare, cells: Sequence[Cell]) -> Path:
@@ -175,8 +183,8 @@ def _folder(settings: Compare, cells: Sequence[Cell]) -> Path:
 
 
 def _choices(settings: Compare, given: Mapping[str, Mapping[str, Any]]) -> list[Choice]:
-    """Returns all cells, every method of a seed before the next seed: tables of a part are balanced."""
-    return [Choice.of(method, given[method], seed) for seed in settings.seeds for method in settings.methods]
+    """Returns all cells, every row of a seed before the next seed: tables of a part are balanced."""
+    return [Choice.of(row, given[row], seed) for seed in settings.seeds for row in settings.methods]
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -203,9 +211,10 @@ def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Tri
         "Seeds": ", ".join(map(str, settings.seeds)),
     }
     for choice in (cell.choice for cell in cells[: len(settings.methods)]):
-        if choice.hyperparameters:
+        name, method = choice.row
+        if choice.hyperparameters or name != method:
             values = ", ".join(f"{name} {value}" for name, value in choice.hyperparameters.items())
-            facts[f"Set for {choice.method}"] = values
+            facts[f"Set for {name}"] = values if name == method else f"{method}: {values or 'its defaults'}"
     if trials:
         facts["Tuned"] = (
             f"at most {settings.tune_trials} choices for each method, scored on images held out from "

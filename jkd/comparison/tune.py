@@ -10,7 +10,7 @@ import numpy as np
 
 from jkd import methods
 from jkd.comparison import cells as running
-from jkd.comparison.cells import Cell, Choice
+from jkd.comparison.cells import Cell, Choice, Row
 from jkd.distillation.distil import Faculty
 from jkd.flags import settings
 from jkd.planning.experiment import Experiment
@@ -22,25 +22,25 @@ TUNING_SEED = 1000
 
 
 class Trial(NamedTuple):
-    """A choice of hyperparameters, and its top-1 accuracy on the validation slice (None: diverged)."""
+    """A row's choice of hyperparameters, and its top-1 accuracy on validation images (None: diverged)."""
 
-    method: str
+    row: str
     hyperparameters: dict[str, Any]
     top1: float | None
 
 
-def candidates(method: str, given: Mapping[str, Any], trials: int) -> list[dict[str, Any]]:
+def candidates(row: str, given: Mapping[str, Any], trials: int) -> list[dict[str, Any]]:
     """Returns up to `trials` choices of what the method declares with `Flag(tune=...)`.
 
     The defaults come first, then points of the grid in an order drawn once and for all. What is `given` is
     not tuned. A method with fewer choices than `trials` has them all tried.
 
     Args:
-        method: Its name.
+        row: METHOD or NAME=METHOD.
         given: Hyperparameters that were set, which are part of every choice.
         trials: The budget.
     """
-    tuned = [s for s in settings(methods.find(method)) if s.flag.tune and s.name not in given]
+    tuned = [s for s in settings(methods.find(Row.of(row).method)) if s.flag.tune and s.name not in given]
     defaults = {s.name: s.default for s in tuned}
     grid = [
         dict(zip(defaults, values, strict=True))
@@ -54,10 +54,10 @@ def candidates(method: str, given: Mapping[str, Any], trials: int) -> list[dict[
 def choices(given: Mapping[str, Mapping[str, Any]], trials: int) -> list[Choice]:
     """Returns what tuning tries: nothing for a method that has nothing to choose."""
     found = []
-    for method, fixed in given.items():
-        tried = candidates(method, fixed, trials)
+    for row, fixed in given.items():
+        tried = candidates(row, fixed, trials)
         if len(tried) > 1:
-            found += [Choice.of(method, choice, TUNING_SEED) for choice in tried]
+            found += [Choice.of(row, choice, TUNING_SEED) for choice in tried]
     return found
 
 
@@ -94,14 +94,14 @@ def tune(
 
 def _trial(cell: Cell, result: Result) -> Trial:
     top1 = None if result.diverged else result.value("last.validation/top1")
-    return Trial(cell.choice.method, dict(cell.choice.hyperparameters), top1)
+    return Trial(cell.choice.row.name, dict(cell.choice.hyperparameters), top1)
 
 
 def best(trials: Sequence[Trial], given: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Returns each method's hyperparameters: the best choice (the earlier of equals), or what was given."""
+    """Returns each row's hyperparameters: the best choice (the earlier of equals), or what was given."""
     chosen = dict(given)
-    for method in given:
-        own = [trial for trial in trials if trial.method == method and trial.top1 is not None]
+    for row in given:
+        own = [trial for trial in trials if trial.row == Row.of(row).name and trial.top1 is not None]
         if own:
-            chosen[method] = max(own, key=lambda trial: trial.top1 or 0.0).hyperparameters
+            chosen[row] = max(own, key=lambda trial: trial.top1 or 0.0).hyperparameters
     return chosen

@@ -1,8 +1,10 @@
 """`python -m jkd.experiments.compare` compares methods over seeds; --help lists the flags."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jkd import methods
+from jkd.comparison.cells import Row
 from jkd.comparison.compare import Compare, compare
 from jkd.errors import UserError
 from jkd.experiments import own_code, recipes
@@ -21,29 +23,28 @@ def run_compare(arguments: list[str] | None = None) -> None:
 
 def _compare(arguments: list[str]) -> None:
     # Which flags there are depends on the methods, and these may come from the recipe.
-    first = _parser(())
+    first = _parser({})
     early = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0]
     recipe = recipes.load(early.recipe) if early.recipe else recipes.Recipe((), {})
     arguments = [*recipe.arguments, *arguments]
     chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
-    for name in chosen:
-        methods.find(name)
+    rows = {row.name: row.method for row in map(Row.of, chosen)}
     for argument in arguments:
-        method, dot, _ = argument.removeprefix("--no-").removeprefix("--").partition(".")
-        if dot and method in methods.METHODS and method not in chosen and argument.startswith("--"):
-            raise UserError(f"{argument}: {method} is not among --methods={','.join(chosen)}")
-    values = _parser(chosen).parse(arguments)
-    of_methods: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+        row, dot, _ = argument.removeprefix("--no-").removeprefix("--").partition(".")
+        if dot and row in methods.METHODS and row not in rows and argument.startswith("--"):
+            raise UserError(f"{argument}: {row} is not among --methods={','.join(chosen)}")
+    values = _parser(rows).parse(arguments)
+    of_rows: dict[str, dict[str, Any]] = {name: {} for name in rows}
     for flag, value in values.items():
-        method, dot, name = flag.partition(".")
+        row, dot, name = flag.partition(".")
         if dot:
-            of_methods[method][name] = value
+            of_rows[row][name] = value
     shared = {name: value for name, value in values.items() if name != "workdir"}  # that is the comparison's
     base = Experiment("scratch", **{name: part(owner, shared) for name, owner in PARTS.items()})
-    compare(part(Compare, values), base, of_methods, recipe.published)
+    compare(part(Compare, values), base, of_rows, recipe.published)
 
 
-def _parser(chosen: tuple[str, ...]) -> Parser:
+def _parser(rows: Mapping[str, str]) -> Parser:
     parser = Parser(
         _PROG, "Compare methods: the same teachers and seeds for all, and a table of the differences."
     )
@@ -56,8 +57,9 @@ def _parser(chosen: tuple[str, ...]) -> Parser:
     for owner in PARTS.values():
         parser.add_settings(title(owner), owner, without=("seed", "workdir"))
     add_extras(parser)
-    for name in dict.fromkeys(chosen):
-        parser.add_settings(f"The method {name}", methods.find(name), prefix=name)
+    for name, method in rows.items():
+        called = f"{name}, the method {method}" if name != method else f"The method {name}"
+        parser.add_settings(called, methods.find(method), prefix=name)
     return parser
 
 

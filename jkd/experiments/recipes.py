@@ -4,9 +4,10 @@
 [flags]                       # of `python -m jkd.experiments.compare`, with _ for -
 teachers = ["vgg13", "vgg13", "vgg13"]
 epochs = 240
-mmkd = { beta = 100.0 }       # --mmkd.beta=100.0
+methods = ["bomd", "flat=bomd"]
+flat = { bilevel = false }    # --no-flat.bilevel
 
-[published]                   # by method: top-1 in percent, and where it is reported
+[published]                   # by row: top-1 in percent, and where it is reported
 scratch = { top1 = 70.36, epoch = "last", seeds = 3, source = "..." }
 demkd = { top1 = 75.25, source = "..." } # which says neither the epoch nor the seeds
 ```
@@ -84,7 +85,8 @@ def _check_there(path: Path, flags: dict[str, Any]) -> None:
         named = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) for name in named):
             raise UserError(f"--recipe={path}: {flag} = {value!r} must name {kind}s")
-        for name in (name for name in named if name.partition("@")[0] not in there):
+        named = [name.rpartition("=")[2] if kind == "method" else name.partition("@")[0] for name in named]
+        for name in (name for name in named if name not in there):
             raise UserError(
                 f"--recipe={path.stem} needs the {kind} '{name}', which does not exist in jkd yet"
                 f"{nearest(name, there)}"

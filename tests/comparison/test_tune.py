@@ -20,7 +20,7 @@ def test_defaults_are_tried_first_and_no_choice_twice():
 def test_every_method_gets_the_same_budget_and_the_same_choices_each_time():
     given = {"bomd": {}, "mmkd": {}, "scratch": {}}
     choices = tune.choices(given, 4)
-    assert [choice.method for choice in choices] == ["bomd"] * 4 + ["mmkd"] * 4
+    assert [choice.row.method for choice in choices] == ["bomd"] * 4 + ["mmkd"] * 4
     assert choices == tune.choices(given, 4)
     assert len({choice.name for choice in choices}) == 8
 

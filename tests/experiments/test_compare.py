@@ -123,12 +123,22 @@ def test_a_run_that_diverges_is_told_in_the_table_and_others_go_on(command_line,
     assert again.returncode == 0 and "not finite" not in again.stdout.split("| method")[0]
 
 
+def test_a_method_has_a_second_row_by_another_name(command_line, whole):
+    flags = (*FLAGS, "--methods=aver,weak=aver", "--weak.alpha=0", "--seeds=0", "--workdir=whole_comparison")
+    result = command_line.run("compare", *flags)
+    assert result.returncode == 0, result.stderr
+    assert [line["method"] for line in measured(whole[0])] == ["aver", "weak"]
+    config = run.read(next(whole[0].glob("weak-*-seed0"))).config
+    assert (config["method"], config["hyperparameters"]["alpha"]) == ("aver", 0.0)
+    assert "Set for weak: aver: alpha 0.0" in (whole[0] / "table.md").read_text()
+
+
 def test_tuning_looks_at_training_images_alone(command_line, whole):
     flags = (*FLAGS, "--seeds=0", "--workdir=whole_comparison", "--tune", "--tune-trials=2")
     result = command_line.run("compare", *flags)
     assert result.returncode == 0, result.stderr
     trials = json.loads((whole[0] / "tuning.json").read_text())["trials"]
-    assert [trial["method"] for trial in trials] == ["aver", "aver"], "scratch has nothing to choose"
+    assert [trial["row"] for trial in trials] == ["aver", "aver"], "scratch has nothing to choose"
     (chosen,) = (trial for trial in trials if trial["chosen"])
     assert chosen["top1"] == max(trial["top1"] for trial in trials)
     contents = run.read(next((whole[0] / "tuning").iterdir()))
@@ -152,6 +162,11 @@ MISTAKES = {
     "flag of a method not compared": (["--methods=aver", "--bomd.beta=2"], "bomd is not among"),
     "value of a method's flag": (["--methods=aver", "--aver.alpha=-1"], "aver: --alpha=-1.0", "at least 0"),
     "a method twice": (["--methods=aver,aver"], "aver is there twice"),
+    "two rows of a name": (["--methods=twin=aver,twin=bomd"], "two rows are called twin"),
+    "a row of another method's name": (["--methods=camkd=aver"], "camkd is another method"),
+    "a row with a name for no folder": (["--methods=a/b=aver"], "a/b=aver", "mine=aver"),
+    "unknown method of a row": (["--methods=mine=bond"], "did you mean 'bomd'"),
+    "unknown flag of a row": (["--methods=aver,flat=bomd", "--flat.betta=2"], "did you mean '--flat.beta'"),
     "no seeds": (["--seeds="], "--seeds=0,1,2"),
     "a seed that is no number": (["--seeds=0,x"], "list of int", "0,x"),
     "negative seed": (["--seeds=0,-1"], "-1 is negative"),

@@ -7,6 +7,7 @@ import pytest
 
 import jkd
 from jkd import models
+from jkd.comparison.cells import Row
 from jkd.errors import UserError
 from jkd.experiments import recipes
 from jkd.experiments.compare import run_compare
@@ -30,15 +31,16 @@ def test_a_recipe_can_be_read_and_says_where_its_numbers_are_from(path):
         return
     recipe = recipes.load(path.stem)
     assert f"--teachers={','.join(flags['teachers'])}" in recipe.arguments
-    assert recipe.published.keys() <= set(flags["methods"])
+    assert recipe.published.keys() <= {Row.of(row).name for row in flags["methods"]}
     assert "--no-teacher-nesterov" in recipe.arguments, (
         "teachers and scratch of the published tables are plain"
     )
     for entry in recipe.published.values():
         assert 50 < entry.top1 < 100 and len(entry.source) > 10
+    rows = {row.name: row.method for row in map(Row.of, flags["methods"])}
     for name, values in flags.items():
         if isinstance(values, dict):
-            assert values.keys() <= {setting.name for setting in settings(METHODS[name])}
+            assert values.keys() <= {setting.name for setting in settings(METHODS[rows[name]])}
 
 
 def test_flags_of_every_kind(tmp_path):
@@ -57,7 +59,8 @@ def test_flags_of_every_kind(tmp_path):
 def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path, monkeypatch):
     path = tmp_path / "mine.toml"
     path.write_text(
-        '[flags]\nmethods = ["aver", "bomd"]\nepochs = 240\nbomd = { beta = 2.0 }\n'
+        '[flags]\nmethods = ["aver", "bomd", "flat=bomd"]\nepochs = 240\nbomd = { beta = 2.0 }\n'
+        "flat = { bilevel = false }\n"
         '[published]\nbomd = { top1 = 75.25, source = "the paper" }\n'
         'aver = { top1 = 74, epoch = "best", seeds = 3, source = "its code" }\n'
     )
@@ -65,9 +68,9 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
     monkeypatch.setattr("jkd.experiments.compare.compare", lambda *arguments: seen.extend(arguments))
     run_compare([f"--recipe={path}", "--epochs=2", "--bomd.alpha=3"])
     settings_, base, hyperparameters, published = seen
-    assert settings_.methods == ("aver", "bomd")
+    assert settings_.methods == ("aver", "bomd", "flat=bomd")
     assert base.recipe.epochs == 2
-    assert hyperparameters == {"aver": {}, "bomd": {"beta": 2.0, "alpha": 3.0}}
+    assert hyperparameters == {"aver": {}, "bomd": {"beta": 2.0, "alpha": 3.0}, "flat": {"bilevel": False}}
     assert published["bomd"] == (75.25, "the paper", "unknown", None)
     assert published["aver"] == (74, "its code", "best", 3)
 
@@ -81,6 +84,7 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
         ('[flags]\n[published]\nbomd = {top1 = 1, source = "", epoch = "mean"}', "epoch = 'mean' must be"),
         ('[flags]\n[published]\nbomd = {top1 = 1, source = "", seeds = 0}', "seeds = 0 must be"),
         ('[flags]\nmethods = ["bombd"]\n', "needs the method 'bombd'.*did you mean 'bomd'"),
+        ('[flags]\nmethods = ["flat=bombd"]\n', "needs the method 'bombd'.*did you mean 'bomd'"),
         ('[flags]\nteachers = ["vgg12"]\n', "needs the network 'vgg12'"),
     ],
 )
