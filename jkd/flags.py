@@ -19,6 +19,8 @@ import numpy as np
 
 from jkd.errors import UserError, nearest
 
+MAX_SEED = 2**32 - 1  # jax's keys take no more: a greater seed would start like a smaller one
+
 
 def flag_name(name: str) -> str:
     """Returns the flag of a setting: `--batch-size` for `batch_size`."""

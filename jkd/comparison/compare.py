@@ -11,10 +11,10 @@ from jkd.comparison import cells as running
 from jkd.comparison import tune as tuning
 from jkd.comparison.cells import Cell, Choice, Row
 from jkd.errors import UserError, nearest
-from jkd.flags import Flag, resolve
+from jkd.flags import MAX_SEED, Flag, resolve
 from jkd.machine import files
 from jkd.planning.experiment import Experiment
-from jkd.planning.settings import MAX_SEED, digest
+from jkd.planning.settings import digest
 from jkd.report import comparison as pictures
 from jkd.report import table
 from jkd.report.results import Row as Statistics

@@ -22,6 +22,7 @@ from jkd.training.beginning import begin
 from jkd.training.deployed import Deployed
 from jkd.training.job import Job, Taught
 from jkd.training.loop import train
+from jkd.training.state import student_variables
 
 PICTURE = "picture.png"
 
@@ -106,11 +107,15 @@ def cache_programs(execution: Execution) -> None:
 def _ready(teacher: Teacher | Plan) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
+    expected = teacher.teacher
+    if teacher.untrained:
+        cache_programs(teacher.experiment.execution)
+        state, _ = begin(teacher.job, ())
+        return dataclasses.replace(expected, variables=student_variables(state))
     if not (teacher.folder / "summary.json").exists():
         distil(teacher)
     elif whom := _by_whom(run_folder.read(teacher.folder)):
         print(f"{teacher.folder} is found{whom}", flush=True)
-    expected = teacher.teacher
     variables = run_folder.restore_item(teacher.folder, "student", expected.variables)
     return dataclasses.replace(expected, variables=variables)
 

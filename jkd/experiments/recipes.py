@@ -13,6 +13,7 @@ demkd = { top1 = 75.25, source = "..." } # which says neither the epoch nor the 
 ```
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +86,7 @@ def _check_there(path: Path, flags: dict[str, Any]) -> None:
         named = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) for name in named):
             raise UserError(f"--recipe={path}: {flag} = {value!r} must name {kind}s")
-        named = [name.rpartition("=")[2] if kind == "method" else name.partition("@")[0] for name in named]
+        named = [name.rpartition("=")[2] if kind == "method" else re.split("[@:]", name)[0] for name in named]
         for name in (name for name in named if name not in there):
             raise UserError(
                 f"--recipe={path.stem} needs the {kind} '{name}', which does not exist in jkd yet"

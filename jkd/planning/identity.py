@@ -12,6 +12,7 @@ from jkd.planning.experiment import Experiment
 from jkd.planning.settings import digest
 from jkd.planning.source import own_code, plainly
 from jkd.provenance import jkd_code
+from jkd.teachers.named import called
 from jkd.teachers.teacher import Teacher
 from jkd.training.job import Job
 
@@ -77,10 +78,14 @@ def source(dataset: str) -> str:
     return dataset.partition(":")[0]
 
 
+def teacher_name(identity: Identity) -> str:
+    """Returns how the teacher is called that a run makes."""
+    return called(identity["student"], identity["seed"], identity.get("lessons", ""))
+
+
 def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
     if not isinstance(teacher, Teacher):
-        name = f"{teacher['student']}-seed{teacher['seed']}"
-        return {"name": name, "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
+        return {"name": teacher_name(teacher), "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
     described: dict[str, Any] = {"name": teacher.name.partition("@")[0], "weights": teacher.fingerprint}
     if code := own_code(teacher.made_by):
         described["code"] = code

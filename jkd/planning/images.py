@@ -5,6 +5,7 @@ from jaxtyping import Int32
 
 from jkd import data
 from jkd.data import Dataset
+from jkd.data.lessons import Lessons, attended
 from jkd.errors import UserError
 from jkd.methods import Method
 from jkd.planning.experiment import Experiment
@@ -25,11 +26,13 @@ def augmentation_of(spec: Data, dataset: Dataset) -> Augmentation:
 Indices = Int32[np.ndarray, " images"]
 
 
-def split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[Indices, Indices, float]:
+def split(
+    experiment: Experiment, dataset: Dataset, method: Method, lessons: Lessons
+) -> tuple[Indices, Indices, float]:
     """Returns the training images that the student sees, those held out, and the fraction that these are.
 
     Raises:
-        UserError: a batch needs more images than there are.
+        UserError: a batch needs more images than there are, or lessons name a class that there is not.
     """
     level = method.upper_level
     from_student = level is not None and level.memory is None  # its outer loss is on images held out
@@ -37,6 +40,7 @@ def split(experiment: Experiment, dataset: Dataset, method: Method) -> tuple[Ind
     kept, rest = data.stratified_split(dataset.train_labels, fraction, experiment.student.seed)
     if not from_student:  # what is held out of the preparation alone, the student may see
         kept = np.arange(len(dataset.train_labels), dtype=np.int32)
+    kept = kept[attended(dataset.train_labels[kept], lessons, dataset.num_classes)]
     batch_size = experiment.recipe.batch_size
     if batch_size > len(kept):
         raise UserError(

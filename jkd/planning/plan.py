@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jkd import data, methods, models, teachers
 from jkd.data import Dataset
+from jkd.data.lessons import Lessons, taught
 from jkd.errors import UserError
 from jkd.flags import resolve
 from jkd.methods import Method
@@ -74,12 +75,17 @@ class Plan:
         there = known.folder(folder.parent, self.identity, "", str(folder), again)
         return dataclasses.replace(self, folder=there)
 
+    @property
+    def untrained(self) -> bool:
+        """Whether the network stays as it begins: nothing is trained, and there is no folder."""
+        return self.job.epochs == 0
+
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher that this run makes, with the shapes of its variables in place of these."""
         shape = self.job.dataset.train_images.shape[1:3]
-        network, name = self.job.task.student, f"{self.identity['student']}-seed{self.job.seed}"
-        return Teacher.of(network, stored.abstract(network, shape), name)
+        network = self.job.task.student
+        return Teacher.of(network, stored.abstract(network, shape), known.teacher_name(self.identity))
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -108,6 +114,7 @@ class _Draft(NamedTuple):
     experiment: Experiment  # checked and complete, but for what depends on the network or the data
     method: Method
     teachers: list[Named | Teacher]
+    lessons: Lessons = Lessons()
 
 
 def _draft(given: Experiment) -> _Draft:
@@ -164,7 +171,7 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
     else:
         raise UserError(f"--dtype={dtype}: a module that is given computes in the type that it was made with")
     augmentation = augmentation_of(experiment.data, dataset)
-    kept, held_out, fraction = split(experiment, dataset, method)
+    kept, held_out, fraction = split(experiment, dataset, method, draft.lessons)
     epoch_steps = len(kept) // recipe.batch_size
     schedule = settings.schedule(rate, passes * epoch_steps)
     lower = optimizer(method, schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay)
@@ -221,7 +228,11 @@ def _teacher(
 
 
 def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan:
-    """Returns the plan of the run that makes a teacher: as the student's, without teachers of its own."""
+    """Returns the plan of the run that makes a teacher: as the student's, without teachers of its own.
+
+    Raises:
+        UserError: its lessons do not fit the data set.
+    """
     spec, recipe = experiment.teachers, experiment.recipe
     alone = dataclasses.replace(
         experiment,
@@ -231,9 +242,19 @@ def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan
         student=settings.Student(given.architecture, given.seed or 0),
         execution=dataclasses.replace(experiment.execution, workdir=None, again=False),
     )
-    made = _decide(_draft(alone), dataset, {})
-    folder = known.folder(Path(spec.teacher_dir), made.identity, Path(dataset.name).stem, None, False)
-    return dataclasses.replace(made, folder=folder)
+    try:
+        made = _decide(_draft(alone)._replace(lessons=given.lessons), dataset, {})
+    except UserError as error:
+        raise UserError(f"--teachers: {given.name}: {error}" if given.less else str(error)) from None
+    job, identity = made.job, made.identity
+    job = dataclasses.replace(job, dataset=taught(dataset, given.lessons, job.seed))
+    if given.untrained:
+        job = dataclasses.replace(job, epochs=0)
+        identity |= {"recipe": identity["recipe"] | {"epochs": 0}}
+    if given.less:
+        identity |= {"lessons": given.less}
+    folder = known.folder(Path(spec.teacher_dir), identity, Path(dataset.name).stem, None, False)
+    return dataclasses.replace(made, job=job, identity=identity, folder=folder)
 
 
 def _as_teacher(teacher: Teacher | Plan) -> Teacher:
@@ -243,5 +264,7 @@ def _as_teacher(teacher: Teacher | Plan) -> Teacher:
 def _described(teacher: Teacher | Plan) -> str:
     if isinstance(teacher, Teacher):
         return teacher.name
+    if teacher.untrained:
+        return teacher.teacher.name
     there = "found" if (teacher.folder / "summary.json").exists() else "to be trained first"
     return f"{teacher.teacher.name} ({there}: {teacher.folder})"

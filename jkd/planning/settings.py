@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jkd.data import Data as Arrays
 from jkd.data.images import LARGEST_SIZE
-from jkd.flags import Flag
+from jkd.flags import MAX_SEED, Flag
 from jkd.teachers.teacher import Teacher
 
 # RepDistiller's recipe, shared by CA-MKD's and MMKD's code: 240 epochs, the rate ×0.1 at 150, 180 and 210.
@@ -21,7 +21,6 @@ LEARNING_RATE = 0.05
 # The same recipe's exception for networks that do not train at 0.05.
 SLOW_LEARNING_RATE = 0.01
 SLOW_FAMILIES = ("mobilenet", "shufflenet")
-MAX_SEED = 2**32 - 1  # jax's keys take no more: a greater seed would start like a smaller one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +96,8 @@ class Teachers:
         tuple[str | Teacher, ...],
         Flag(
             "each ARCH (trained first if not found) or ARCH@PATH, with how it sees images if not as the "
-            "student does: ARCH@PATH:mean=R/G/B:std=R/G/B:size=N"
+            "student does: ARCH@PATH:mean=R/G/B:std=R/G/B:size=N; poorer ones: ARCH:untrained, "
+            "ARCH:wrong-labels=0.4, ARCH:classes=0-6, ARCH:grey, ARCH:resolution=0.25; ARCH:seed=N"
         ),
     ] = ("resnet14", "resnet14", "wrn_16_1")
     teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jkd
+from jkd.data.lessons import Lessons
 from jkd.errors import UserError
 from jkd.teachers import parse, register
 from jkd.training.asking import teacher_outputs
@@ -108,3 +109,46 @@ def test_a_registered_teacher_is_one_of_the_names():
     register("oddly", lambda: 3)
     with pytest.raises(UserError, match="gives a int, not a Teacher"):
         parse(["oddly"], 0)
+
+
+def test_teachers_of_one_architecture_get_the_seeds_it_has_not_had():
+    names = ["resnet8", "resnet8:wrong-labels=0.4", "resnet8:seed=7", "wrn_16_1", "resnet8:seed=2", "resnet8"]
+    found = parse(names, first_seed=0)
+    assert [named.seed for named in found] == [0, 1, 7, 0, 2, 3]
+    assert [named.name for named in found[:3]] == [
+        "resnet8-seed0",
+        "resnet8-seed1:wrong-labels=0.4",
+        "resnet8-seed7",
+    ]
+
+
+POORER = {
+    "resnet8:classes=14-19": (Lessons(classes=(14, 19)), False),
+    "resnet8:grey:resolution=0.25": (Lessons(grey=True, resolution=0.25), False),
+    "resnet8:untrained": (Lessons(), True),
+}
+
+
+@pytest.mark.parametrize("text", POORER)
+def test_a_poorer_teacher_is_read(text):
+    (named,) = parse([text], first_seed=4)
+    assert (named.lessons, named.untrained, named.seed) == (*POORER[text], 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("resnet8:gray", "'gray' cannot be read; after the architecture may stand :untrained"),
+        ("resnet8:classes=5", "'classes=5' cannot be read.*:classes=FIRST-LAST"),
+        ("resnet8:classes=6-5", "classes=6-5 must be FIRST-LAST"),
+        ("resnet8:wrong-labels=1.5", "wrong-labels=1.5 must be 0 to 1"),
+        ("resnet8:wrong-labels=nan", "wrong-labels=nan must be 0 to 1"),
+        ("resnet8:resolution=0", "resolution=0 must be above 0"),
+        ("resnet8:seed=-1", "seed=-1 must be 0 to 4294967295"),
+        ("resnet8:untrained:grey", "an untrained teacher has had no lessons"),
+        ("resnet88:grey", "unknown network 'resnet88'.*did you mean 'resnet8'"),
+    ],
+)
+def test_a_poorer_teacher_that_cannot_be_is_told(text, words):
+    with pytest.raises(UserError, match=words):
+        parse([text], first_seed=0)
