@@ -114,8 +114,10 @@ def _ready(teacher: Teacher | Plan) -> Teacher:
         return dataclasses.replace(expected, variables=student_variables(state))
     if not (teacher.folder / "summary.json").exists():
         distil(teacher)
-    elif whom := _by_whom(run_folder.read(teacher.folder)):
-        print(f"{teacher.folder} is found{whom}", flush=True)
+    else:
+        run_folder.check_finished(teacher.folder)
+        if whom := _by_whom(run_folder.read(teacher.folder)):
+            print(f"{teacher.folder} is found{whom}", flush=True)
     variables = run_folder.restore_item(teacher.folder, "student", expected.variables)
     return dataclasses.replace(expected, variables=variables)
 

@@ -156,6 +156,8 @@ def seal(folder: Path) -> dict[str, Any] | None:
         Damaged: The seal is damaged or belongs to another checkpoint.
     """
     if not (folder / _SEAL).is_dir():
+        if _SEAL in _items(folder):
+            raise _damaged(folder, "its seal is missing")
         return None
     with _reading(folder / _SEAL):
         read = ocp.JsonCheckpointHandler().restore(folder / _SEAL)
@@ -201,6 +203,13 @@ def _filled(state: Mapping[str, PyTree]) -> dict[str, PyTree]:
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _items(folder: Path) -> set[str]:
+    """The names of the items that a checkpoint was saved with, as orbax's own description of it has them."""
+    described = files.read_json(folder / "_CHECKPOINT_METADATA")
+    with _reading(folder):
+        return set(described["item_handlers"])
 
 
 def _saved_entries(folder: Path) -> dict[str, str]:

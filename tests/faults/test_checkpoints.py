@@ -1,5 +1,6 @@
 """A damaged checkpoint is refused or put right, whatever is damaged in it; never is it taken for whole."""
 
+import json
 import shutil
 
 import pytest
@@ -91,7 +92,19 @@ def test_a_checkpoint_copied_to_a_higher_step_is_set_aside(folder):
 def test_a_checkpoint_from_before_there_were_seals_is_taken_up(folder):
     for checkpoint in (folder / "checkpoints").iterdir():
         shutil.rmtree(checkpoint / "seal")
+        description = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())
+        del description["item_handlers"]["seal"]
+        (checkpoint / "_CHECKPOINT_METADATA").write_text(json.dumps(description))
     assert resume(folder) == LAST
+
+
+@pytest.mark.parametrize("item", ["seal", "student", "training"])
+def test_an_item_that_is_gone_is_noticed(folder, item, capfd):
+    shutil.rmtree(folder / "checkpoints" / str(LAST) / item)
+    with pytest.raises(UserError, match=f"{LAST}.*(damaged|no item)"):
+        restore_item(folder, item if item != "seal" else "student", abstract().get(item, abstract()["student"]))
+    assert resume(folder) == LAST - 1
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 def test_what_the_machine_refuses_is_no_damage(folder, monkeypatch):

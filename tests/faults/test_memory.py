@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scipy.stats import theilslopes
 
 TINY = f"--import={Path(__file__).parents[1] / 'tiny.py'}"
 # 2,000 epochs within 100 MiB.
@@ -30,4 +31,6 @@ def test_memory_does_not_grow_with_the_epochs(command_line):
             found[int(epoch[1])] = resident(process.pid)
     assert process.wait() == 0, process.stderr.read()
     assert sorted(found) == list(range(1, last + 1))
-    assert (found[last] - found[first]) / (last - first) < MEBIBYTES_AN_EPOCH
+    # A reading is up to 15 MiB off, by what the threads that save happen to hold: the median of all slopes.
+    epochs = range(first, last + 1)
+    assert theilslopes([found[epoch] for epoch in epochs], epochs).slope < MEBIBYTES_AN_EPOCH
