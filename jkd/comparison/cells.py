@@ -129,7 +129,7 @@ def within(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
     for cell in placed:
         there = cell.plan.folder
         if (there / "config.json").exists():
-            run_folder.check_same(there, run_folder.read(there).config, files.plain(cell.plan.identity))
+            run_folder.check_same(there, run_folder.read(there).config, cell.plan.identity)
     return placed
 
 

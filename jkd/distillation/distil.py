@@ -115,8 +115,10 @@ def _ready(teacher: Teacher | Plan) -> Teacher:
     if not (teacher.folder / "summary.json").exists():
         distil(teacher)
     else:
+        found = run_folder.read(teacher.folder)
+        run_folder.check_same(teacher.folder, found.config, teacher.identity)
         run_folder.check_finished(teacher.folder)
-        if whom := _by_whom(run_folder.read(teacher.folder)):
+        if whom := _by_whom(found):
             print(f"{teacher.folder} is found{whom}", flush=True)
     variables = run_folder.restore_item(teacher.folder, "student", expected.variables)
     return dataclasses.replace(expected, variables=variables)

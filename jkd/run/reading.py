@@ -109,7 +109,7 @@ def check_same(folder: Path, there: dict[str, Any], here: dict[str, Any]) -> Non
             f"{folder} was begun by an earlier jkd, whose runs this one cannot go on with (it can load their "
             "students): give another --workdir, or finish it with the jkd that began it"
         )
-    different = files.differences(there, here)
+    different = files.differences(there, files.plain(here))
     if different:
         raise UserError(
             f"{folder} belongs to another configuration ({'; '.join(different)}): give another --workdir"

@@ -54,8 +54,8 @@ def abstract(network: object, image_size: tuple[int, int]) -> PyTree:
 def _from_run(named: Named, folder: Path, num_classes: int) -> tuple[PyTree, dict]:
     contents = run_folder.read(folder)
     config = contents.config
-    if config.get("student") != named.architecture:
-        raise UserError(f"--teachers={named.name}: the network in {folder} is a {config.get('student')}")
+    if config["student"] != named.architecture:
+        raise UserError(f"--teachers={named.name}: the network in {folder} is a {config['student']}")
     method = config["method"]
     if method in METHODS and methods.create(method, **config["hyperparameters"]).predict is not None:
         raise UserError(
@@ -70,6 +70,7 @@ def _from_run(named: Named, folder: Path, num_classes: int) -> tuple[PyTree, dic
             f"--teachers={named.name}: its run is not finished (epoch {len(contents.records)} of "
             f"{config['recipe']['epochs']}); the command that began it finishes it"
         )
+    run_folder.check_finished(folder)
     height, width = seen["image_size"]
     form = abstract(models.create(named.architecture, num_classes), (height, width))
     variables = run_folder.restore_item(folder, "student", form)

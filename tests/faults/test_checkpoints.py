@@ -102,7 +102,9 @@ def test_a_checkpoint_from_before_there_were_seals_is_taken_up(folder):
 def test_an_item_that_is_gone_is_noticed(folder, item, capfd):
     shutil.rmtree(folder / "checkpoints" / str(LAST) / item)
     with pytest.raises(UserError, match=f"{LAST}.*(damaged|no item)"):
-        restore_item(folder, item if item != "seal" else "student", abstract().get(item, abstract()["student"]))
+        restore_item(
+            folder, item if item != "seal" else "student", abstract().get(item, abstract()["student"])
+        )
     assert resume(folder) == LAST - 1
     assert len(capfd.readouterr().err.splitlines()) == 1
 

@@ -97,6 +97,23 @@ def test_a_finished_run_is_held_against_its_records_when_it_is_found(tmp_path, t
         jkd.distil("scratch", **settings)
 
 
+def test_a_damaged_teacher_is_told_however_it_is_found(tmp_path, tiny_npz):
+    settings = tiny.settings(tmp_path, dataset=f"npz:{tiny_npz}", epochs=1, teacher_epochs=1)
+    jkd.distil("aver", **settings)
+    (teacher,) = (tmp_path / "teachers").iterdir()
+    for file, damage, told in [
+        ("metrics.jsonl", "", "metrics.jsonl is damaged"),
+        ("config.json", "{}", "(config.json is damaged|begun by an earlier jkd)"),
+        ("config.json", "3", "config.json is damaged"),
+    ]:
+        whole = (teacher / file).read_text()
+        (teacher / file).write_text(damage)
+        for named in ("tiny", f"tiny@{teacher}"):
+            with pytest.raises(UserError, match=f"{teacher.name}.*{told}"):
+                jkd.distil("aver", **settings | {"teachers": [named], "workdir": str(tmp_path / "other")})
+        (teacher / file).write_text(whole)
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
 def test_a_file_in_a_folders_place_is_named(folder, name):
     shutil.rmtree(folder / name)
