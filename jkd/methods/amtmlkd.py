@@ -33,7 +33,7 @@ from jkd.flags import Flag
 from jkd.losses.features import mse
 from jkd.losses.relations import angle
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, Variables
-from jkd.methods.parts import Teachers, stacked_logits, weight_metrics
+from jkd.methods.parts import StandardiseLogits, Teachers, logits_for_kd, stacked_logits, weight_metrics
 from jkd.methods.regressors import Map, init_regressor, regress
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
@@ -42,6 +42,7 @@ from jkd.models import Outputs
 def amtmlkd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     alpha: Annotated[
         float, Flag("coefficient α of the KD from the integrated target", at_least=0, tune=(0.3, 1.0, 3.0))
     ] = 1.0,
@@ -65,9 +66,10 @@ def amtmlkd(
         del progress
         latent, regressors = variables.params["latent"], variables.params["regressors"]
         log_weights = jax.nn.log_softmax(latent @ jax.lax.stop_gradient(student.embedding).T, axis=0)
-        log_teachers = jax.nn.log_softmax(stacked_logits(teachers) / temperature)
+        seen_student, seen_teachers = logits_for_kd(student, teachers, standardise_logits)
+        log_teachers = jax.nn.log_softmax(stacked_logits(seen_teachers) / temperature)
         log_target = jax.nn.logsumexp(log_weights[..., None] + log_teachers, axis=0)
-        log_student = jax.nn.log_softmax(student.logits / temperature)
+        log_student = jax.nn.log_softmax(seen_student.logits / temperature)
         divergence = optax.losses.kl_divergence_with_log_targets(log_student, log_target)
         pairs = _hints(student, teachers)
         errors = [mse(*regress(p, *pair)) for p, pair in zip(regressors, pairs, strict=True)]

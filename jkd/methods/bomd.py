@@ -42,7 +42,7 @@ from jkd.flags import Flag
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mirror import mirror_descent
 from jkd.methods.mirror import weights as mirror_weights
-from jkd.methods.parts import kd_distances
+from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd
 from jkd.methods.projections import alignment_distances, init_projections
 from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, Rematerialise
@@ -54,6 +54,7 @@ UPPER_STEPS = ("mirror", "unrolled")
 def bomd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
     beta: Annotated[
         float, Flag("coefficient β of the weighted feature alignment", at_least=0, tune=(30.0, 100.0, 300.0))
@@ -114,7 +115,7 @@ def bomd(
         del progress
         upper = variables.upper
         ce = cross_entropy(student, batch)
-        divergences = kd_distances(student, teachers, temperature).mean(1)
+        divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature).mean(1)
         weights = softmax(upper["kd"])
         weighted_kd = weights @ divergences
         total = ce + alpha * jnp.exp(upper.get("log_alpha", 0.0)) * weighted_kd

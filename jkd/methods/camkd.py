@@ -25,7 +25,14 @@ from jaxtyping import PRNGKeyArray
 from jkd.flags import Flag
 from jkd.losses.features import mse
 from jkd.methods.base import Batch, Loss, Method, Variables
-from jkd.methods.parts import Teachers, kd_distances, stacked_logits, weight_metrics
+from jkd.methods.parts import (
+    StandardiseLogits,
+    Teachers,
+    kd_distances,
+    logits_for_kd,
+    stacked_logits,
+    weight_metrics,
+)
 from jkd.methods.regressors import init_regressors, regress
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
@@ -35,6 +42,7 @@ from jkd.weighting import confidence
 def camkd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD's mean over teachers", at_least=0)] = 1.0,
     beta: Annotated[
         float,
@@ -63,7 +71,9 @@ def camkd(
         feature_weights = confidence(regressed_logits, batch.labels)
         errors = jnp.stack([mse(mapped, theirs) for mapped, theirs in pairs])
         ce = cross_entropy(student, batch)
-        kd = (logit_weights * kd_distances(student, teachers, temperature)).mean()
+        kd = (
+            logit_weights * kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature)
+        ).mean()
         features = (feature_weights * errors).mean()
         metrics = {"ce": ce, "kd": kd, "features": features}
         metrics |= weight_metrics("logits", logit_weights) | weight_metrics("features", feature_weights)

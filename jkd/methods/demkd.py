@@ -16,7 +16,7 @@ from typing import Annotated
 
 from jkd.flags import Flag
 from jkd.methods.base import Method
-from jkd.methods.parts import WEIGHTING, combine
+from jkd.methods.parts import WEIGHTING, StandardiseLogits, combine
 
 
 def demkd(
@@ -29,8 +29,12 @@ def demkd(
     gamma: Annotated[
         float, Flag("coefficient γ of the feature errors", at_least=0, tune=(10.0, 30.0, 100.0))
     ] = 30.0,
+    standardise_logits: StandardiseLogits = False,
 ) -> Method:
     """CE + Σ_k w_k (α TCKD_k + β NCKD_k + γ mse_k), w_k by the entropy of teacher k's prediction."""
     return combine(
-        {"target_kd": alpha, "nontarget_kd": beta, "features": gamma}, WEIGHTING["demkd"], temperature
+        {"target_kd": alpha, "nontarget_kd": beta, "features": gamma},
+        WEIGHTING["demkd"],
+        temperature,
+        standardise_logits,
     )

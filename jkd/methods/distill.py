@@ -10,7 +10,7 @@ from typing import Annotated
 from jkd.errors import UserError, nearest
 from jkd.flags import Flag
 from jkd.methods.base import Method
-from jkd.methods.parts import KNOWLEDGE, WEIGHTING, combine
+from jkd.methods.parts import KNOWLEDGE, WEIGHTING, StandardiseLogits, combine
 
 _SCALES = "The coefficient λ of each kind of knowledge"
 # Those of each kind's own paper or of RepDistiller, where it is used alone; the alignment's is BOMD's.
@@ -91,6 +91,7 @@ def distill(
             "angles among embeddings of examples", at_least=0, group=_SCALES, default=str(_DEFAULTS["angle"])
         ),
     ] = None,
+    standardise_logits: StandardiseLogits = False,
 ) -> Method:
     """CE + Σ_j λ_j Σ_k w_k d_jk, for any kinds of knowledge d_j and any weighting w."""
     scales = {
@@ -121,4 +122,4 @@ def distill(
             )
     given_scales = {name: scale for name, scale in scales.items() if scale is not None}
     chosen = {name: given_scales.get(name, _DEFAULTS[name]) for name in knowledge}
-    return combine(chosen, WEIGHTING[weighting], temperature)
+    return combine(chosen, WEIGHTING[weighting], temperature, standardise_logits)

@@ -13,7 +13,7 @@ from typing import Annotated
 from jkd import weighting
 from jkd.flags import Flag
 from jkd.methods.base import Method
-from jkd.methods.parts import combine
+from jkd.methods.parts import StandardiseLogits, combine
 
 
 def ebkd(
@@ -22,6 +22,12 @@ def ebkd(
     alpha: Annotated[
         float, Flag("α of the weighted KD's mean over teachers", at_least=0, tune=(0.3, 1.0, 3.0))
     ] = 1.0,
+    standardise_logits: StandardiseLogits = False,
 ) -> Method:
     """CE + α · mean_k w_k KD_k, w_k by the entropy of teacher k's prediction."""
-    return combine({"kd": alpha}, lambda s, t, labels, _: weighting.ebkd_entropy(t) / len(t), temperature)
+    return combine(
+        {"kd": alpha},
+        lambda s, t, labels, _: weighting.ebkd_entropy(t) / len(t),
+        temperature,
+        standardise_logits,
+    )

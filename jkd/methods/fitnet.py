@@ -14,7 +14,7 @@ from typing import Annotated
 
 from jkd.flags import Flag
 from jkd.methods.base import Method
-from jkd.methods.parts import WEIGHTING, combine
+from jkd.methods.parts import WEIGHTING, StandardiseLogits, combine
 
 
 def fitnet(
@@ -24,6 +24,7 @@ def fitnet(
     beta: Annotated[
         float, Flag("coefficient β of the mean feature error", at_least=0, tune=(10.0, 30.0, 100.0))
     ] = 100.0,
+    standardise_logits: StandardiseLogits = False,
 ) -> Method:
     """CE + α · mean_k KD_k + β · mean_k mse_k."""
-    return combine({"kd": alpha, "features": beta}, WEIGHTING["uniform"], temperature)
+    return combine({"kd": alpha, "features": beta}, WEIGHTING["uniform"], temperature, standardise_logits)

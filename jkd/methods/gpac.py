@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 from jkd.flags import Flag
 from jkd.losses.features import attention
 from jkd.methods.base import Batch, Examples, Loss, Method, Preparation, TeacherOutputs, Variables
-from jkd.methods.parts import kd_distances, stacked_logits, weight_metrics
+from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, stacked_logits, weight_metrics
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
 from jkd.weighting import gpac_corrector
@@ -54,6 +54,7 @@ def matching_stage(stage: int, stages: int, others: int) -> int:
 def gpac(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     weight_temperature: Annotated[
         float, Flag("τ: the larger, the more alike the teachers' weights", above=0)
     ] = 1.0,
@@ -80,7 +81,8 @@ def gpac(
         weights = gpac_corrector(
             student.logits, stacked_logits(teachers), batch.labels, temperature, weight_temperature
         )
-        weighted_kd = (weights * kd_distances(student, teachers, temperature)).sum(0).mean()
+        divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature)
+        weighted_kd = (weights * divergences).sum(0).mean()
         distances = jnp.stack([jnp.stack(row).mean(1) for row in _attention(student, teachers)])
         selected = jnp.vdot(selection, distances)
         level = attention_level(progress)

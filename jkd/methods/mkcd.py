@@ -33,9 +33,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jkd.flags import Flag
 from jkd.losses.features import mse
-from jkd.losses.logits import kd
+from jkd.losses.logits import kd, standardise
 from jkd.losses.relations import similarity
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, Variables
+from jkd.methods.parts import StandardiseLogits
 from jkd.models import Head, Outputs
 from jkd.models.layers import HE_FAN_OUT, BatchNorm
 
@@ -82,6 +83,7 @@ def mkcd(
     *,
     temperature_start: Annotated[float, Flag("distillation temperature T_0 at the start", above=0)] = 1.0,
     temperature_end: Annotated[float, Flag("distillation temperature T_1 at the end", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     alpha: Annotated[
         float,
         Flag("coefficient α of the KD through the reused classifiers", at_least=0, tune=(0.3, 1.0, 3.0)),
@@ -118,10 +120,13 @@ def mkcd(
             )
             logits = teacher.head(projected.mean((1, 2)))
             ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            seen = logits, teacher.logits
+            if standardise_logits:
+                seen = standardise(logits), standardise(teacher.logits)
             terms.append(
                 {
                     "ce": ce.mean(),
-                    "kd": kd(logits, teacher.logits, temperature).mean(),
+                    "kd": kd(*seen, temperature).mean(),
                     "features": mse(projected, teacher.features[-1]).mean(),
                     "similarity": similarity(student.features[-1], teacher.features[-1]).mean(),
                 }

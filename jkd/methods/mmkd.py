@@ -49,7 +49,7 @@ from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import hard_buffer
-from jkd.methods.parts import kd_distances
+from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd
 from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
@@ -113,6 +113,7 @@ def teacher_weights(
 def mmkd(
     *,
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
+    standardise_logits: StandardiseLogits = False,
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
     beta: Annotated[
         float, Flag("coefficient β of the weighted feature errors", at_least=0, tune=(10.0, 30.0, 100.0))
@@ -162,7 +163,7 @@ def mmkd(
         weights = teacher_weights(
             variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
         )
-        divergences = kd_distances(student, teachers, temperature).T
+        divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature).T
         errors = feature_errors(variables.params, student, teachers, regressor).T
         weighted_kd = (weights.logits * divergences).sum(-1).mean()
         weighted_errors = (weights.features * errors).sum(-1).mean()

@@ -5,7 +5,7 @@ CE + Σ_j λ_j Σ_k w_k · d_jk. One that has more of its own takes the parts th
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jkd import stiefel, weighting
+from jkd.flags import Flag
 from jkd.losses import features, logits, relations
 from jkd.methods.base import Batch, Loss, Method, Metrics, TeacherOutputs, Variables, no_variables
 from jkd.methods.projections import alignment_distances, init_projections
@@ -36,6 +37,21 @@ class Knowledge(NamedTuple):
     distances: Callable[[PyTree, Outputs, Teachers, Batch, float], Distances]
     init: Callable[[PRNGKeyArray, Outputs, Teachers], PyTree] | None = None
     optimizer: Callable[[optax.Schedule, float], optax.GradientTransformation] | None = None
+
+
+StandardiseLogits = Annotated[
+    bool,
+    Flag("KD of each example's standardised logits (Sun et al. 2024; with T 2 or 3 and a larger weight)"),
+]
+"""A setting of every method with KD."""
+
+
+def logits_for_kd(student: Outputs, teachers: Teachers, standardised: bool) -> tuple[Outputs, Teachers]:
+    """Returns student and teachers with their logits as KD sees them: as they are, or standardised."""
+    if not standardised:
+        return student, teachers
+    seen = tuple(teacher._replace(logits=logits.standardise(teacher.logits)) for teacher in teachers)
+    return student._replace(logits=logits.standardise(student.logits)), seen
 
 
 def kd_distances(student: Outputs, teachers: Teachers, temperature: float) -> Distances:
@@ -112,13 +128,19 @@ WEIGHTING: dict[str, Weighting] = {
 }
 
 
-def combine(coefficients: Mapping[str, float], weigh: Weighting, temperature: float) -> Method:
+def combine(
+    coefficients: Mapping[str, float],
+    weigh: Weighting,
+    temperature: float,
+    standardise_logits: bool = False,
+) -> Method:
     """Returns the method CE + Σ_j λ_j Σ_k w_k · d_jk, averaged over the batch.
 
     Args:
         coefficients: λ_j of each kind of knowledge, by its name in `KNOWLEDGE`.
         weigh: gives w_k of each example, such as one of `WEIGHTING`.
         temperature: T of the kinds of knowledge and of the weightings that have one.
+        standardise_logits: whether KD is of standardised logits; weights are of the logits as they are.
     """
     learned = {name: make for name in coefficients if (make := KNOWLEDGE[name].init)}
     special = {name: rule for name in coefficients if (rule := KNOWLEDGE[name].optimizer)}
@@ -133,8 +155,9 @@ def combine(coefficients: Mapping[str, float], weigh: Weighting, temperature: fl
         params = dict(variables.params)
         weights = weigh(student.logits, stacked_logits(teachers), batch.labels, temperature)
         terms: Metrics = {}
+        seen = logits_for_kd(student, teachers, standardise_logits)
         for name, coefficient in coefficients.items():
-            distances = KNOWLEDGE[name].distances(params.get(name), student, teachers, batch, temperature)
+            distances = KNOWLEDGE[name].distances(params.get(name), *seen, batch, temperature)
             terms[name] = (weights * distances).sum(0).mean()
             total += coefficient * terms[name]
         return Loss(total, {"ce": ce} | terms | weight_metrics("logits", weights))

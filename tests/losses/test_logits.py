@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.test_util import check_grads
 
-from jkd.losses.logits import decoupled_kd, kd
+from jkd.losses.logits import decoupled_kd, kd, standardise
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text())
 LABELS = np.random.default_rng(2).integers(0, 7, 6)
@@ -29,11 +29,13 @@ STUDENT, TEACHERS = 3 * draw(0, 6, 7), 3 * draw(1, 3, 6, 7)
 
 def total(student, teacher, temperature):
     """All that this module defines, in one number."""
+    of_standardised = kd(standardise(student), standardise(teacher), temperature)
     target, nontarget = decoupled_kd(student, teacher, LABELS, temperature)
-    return jnp.sum(kd(student, teacher, temperature) + target + nontarget)
+    return jnp.sum(kd(student, teacher, temperature) + of_standardised + target + nontarget)
 
 
-jit_kd, jit_decoupled = jax.jit(kd), jax.jit(decoupled_kd)
+jit_kd, jit_decoupled, jit_standardise = jax.jit(kd), jax.jit(decoupled_kd), jax.jit(standardise)
+gradient_of_standardised = jax.jit(jax.grad(lambda logits: jnp.sum(standardise(logits) ** 3)))
 value_and_gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
 
 
@@ -49,6 +51,37 @@ def test_decoupled_kd_agrees_with_published_code():
         losses = each_teacher(STUDENT, TEACHERS, LABELS, T)
         published = np.array(PUBLISHED["decoupled_kd"])
         chex.assert_trees_all_close(losses, (published[:, 0], published[:, 1]), rtol=1e-10)
+
+
+def test_kd_of_standardised_logits_agrees_with_published_code():
+    with jax.enable_x64():
+        loss = jax.jit(jax.vmap(lambda t: kd(standardise(STUDENT), standardise(t), T)))
+        losses = loss(TEACHERS)
+        # There 1e-7 is added to the deviation.
+        chex.assert_trees_all_close(losses, np.array(PUBLISHED["standardised_kd"]), rtol=1e-6)
+
+
+@few
+@given(any_logits, st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.permutations(range(7)))
+def test_standardised_logits_know_neither_scale_nor_place_nor_order(logits, scale, place, order):
+    with jax.enable_x64():
+        logits = logits.astype(np.float64)
+        found = jit_standardise(logits)
+        varied = np.ptp(logits, axis=1) > 1e-3 * np.abs(logits).max()
+        moved = jit_standardise(scale * logits + place)[:, order]
+        chex.assert_trees_all_close(moved[varied], found[varied][:, order], rtol=1e-5, atol=1e-5)
+        chex.assert_trees_all_close(found[varied].std(1, ddof=1), np.ones(varied.sum()), rtol=1e-6)
+        np.testing.assert_allclose(found.mean(1), 0, atol=1e-6)
+
+
+@few
+@given(any_logits)
+def test_standardised_logits_are_finite_with_their_gradients(logits):
+    logits = logits.copy()
+    logits[0] = logits[0, 0]  # a network that says nothing
+    found, gradient = jit_standardise(logits), gradient_of_standardised(logits)
+    chex.assert_tree_all_finite((found, gradient))
+    chex.assert_trees_all_equal((found[0], gradient[0]), (np.zeros(7, np.float32),) * 2)
 
 
 @few

@@ -171,6 +171,22 @@ def test_camkd_weighs_features_by_the_teachers_heads_on_the_regressed_student():
     chex.assert_trees_all_close(value, metrics["ce"] + metrics["kd"] + 50 * metrics["features"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [n for n in methods.METHODS if n not in ("scratch", "fitnet", "ebkd")])
+def test_kd_of_standardised_logits_does_not_see_how_far_they_range(name):
+    method = methods.create(name, standardise_logits=True)
+    same = (ALIKE[0],) * 3  # so that weights, which see the logits as they are, do not matter
+    variables = jax.jit(method.init)(jax.random.key(0), STUDENT, same)
+
+    def terms(teachers):
+        metrics = loss(method, variables, teachers=teachers).metrics
+        return {n: v for n, v in metrics.items() if n in ("kd", "target_kd", "nontarget_kd")}
+
+    found = terms(same)
+    assert found and all(value > 0 for value in found.values())
+    further = tuple(t._replace(logits=5 * t.logits + 1) for t in same)
+    chex.assert_trees_all_close(terms(further), found, rtol=1e-4)
+
+
 class TestAmtmlkd:
     @staticmethod
     def problem():
