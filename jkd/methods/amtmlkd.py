@@ -78,7 +78,7 @@ def amtmlkd(
         features = jnp.stack(errors).mean()
         angles = angle(jnp.exp(log_student), jax.lax.stop_gradient(jnp.exp(log_target))).mean()
         metrics = {"ce": ce, "kd": kd, "features": features, "angle": angles}
-        metrics |= weight_metrics("logits", jnp.exp(log_weights))
+        metrics |= weight_metrics("logits", jnp.exp(log_weights), batch.labels, student.logits.shape[-1])
         return Loss(ce + alpha * kd + beta * features + gamma * angles, metrics)
 
     return Method(init, loss)

@@ -49,9 +49,10 @@ class Variables(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A scalar, what to log (scalars or one number per teacher), and the method's new `Variables.state`.
+    """A scalar, what to log, and the method's new `Variables.state`.
 
-    The trainer logs the accuracy of the student's logits as "top1", unless the metrics have one.
+    What is logged are scalars, one number per teacher, or one per teacher and class. The trainer logs
+    the accuracy of the student's logits as "top1", unless the metrics have one.
     """
 
     value: Float[Array, ""]

@@ -76,7 +76,8 @@ def camkd(
         ).mean()
         features = (feature_weights * errors).mean()
         metrics = {"ce": ce, "kd": kd, "features": features}
-        metrics |= weight_metrics("logits", logit_weights) | weight_metrics("features", feature_weights)
+        for of, weights in (("logits", logit_weights), ("features", feature_weights)):
+            metrics |= weight_metrics(of, weights, batch.labels, student.logits.shape[-1])
         return Loss(ce + alpha * kd + beta * features, metrics)
 
     return Method(init, loss)

@@ -89,7 +89,7 @@ def gpac(
         metrics = {"ce": ce, "kd": weighted_kd, "attention": selected, "attention_level": level}
         return Loss(
             ce + alpha * weighted_kd + beta * level * selected,
-            metrics | weight_metrics("logits", weights),
+            metrics | weight_metrics("logits", weights, batch.labels, student.logits.shape[-1]),
             selection,
         )
 

@@ -49,7 +49,7 @@ from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import hard_buffer
-from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd
+from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, weight_metrics
 from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
@@ -159,7 +159,7 @@ def mmkd(
     def matching_loss(
         variables: Variables, student: Outputs, teachers: tuple[TeacherOutputs, ...], batch: Batch, progress
     ) -> Loss:
-        del batch, progress
+        del progress
         weights = teacher_weights(
             variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
         )
@@ -167,14 +167,9 @@ def mmkd(
         errors = feature_errors(variables.params, student, teachers, regressor).T
         weighted_kd = (weights.logits * divergences).sum(-1).mean()
         weighted_errors = (weights.features * errors).sum(-1).mean()
-        metrics = {
-            "kd": weighted_kd,
-            "features": weighted_errors,
-            "weight_logits": weights.logits.mean(0),
-            "weight_logits_std": weights.logits.std(0),
-            "weight_features": weights.features.mean(0),
-            "weight_features_std": weights.features.std(0),
-        }
+        metrics = {"kd": weighted_kd, "features": weighted_errors}
+        for of, of_examples in weights._asdict().items():
+            metrics |= weight_metrics(of, of_examples.T, batch.labels, student.logits.shape[-1])
         return Loss(alpha * weighted_kd + beta * weighted_errors, metrics)
 
     def ce_loss(variables: Variables, student: Outputs, teachers, batch: Batch, progress) -> Loss:

@@ -160,7 +160,10 @@ def combine(
             distances = KNOWLEDGE[name].distances(params.get(name), *seen, batch, temperature)
             terms[name] = (weights * distances).sum(0).mean()
             total += coefficient * terms[name]
-        return Loss(total, {"ce": ce} | terms | weight_metrics("logits", weights))
+        return Loss(
+            total,
+            {"ce": ce} | terms | weight_metrics("logits", weights, batch.labels, student.logits.shape[-1]),
+        )
 
     def optimizer(students: optax.GradientTransformation, rate: optax.Schedule, momentum: float):
         own = {name: rule(rate, momentum) for name, rule in special.items()}
@@ -171,6 +174,17 @@ def combine(
     return Method(init if learned else no_variables, loss, optimizer=optimizer if special else None)
 
 
-def weight_metrics(of: str, weights: Weights) -> Metrics:
-    """Returns the mean and the deviation over the batch of each teacher's weight, as they are logged."""
-    return {f"weight_{of}": weights.mean(1), f"weight_{of}_std": weights.std(1)}
+def weight_metrics(of: str, weights: Weights, labels: Int[Array, " batch"], classes: int) -> Metrics:
+    """Returns who is listened to in a batch, as it is logged.
+
+    Mean and deviation over the batch of each teacher's weight, and `[teachers, classes]`, how much of the
+    mean is owed to examples of each class: averaged over an epoch and divided by its sum over the teachers
+    it is the share that a teacher has of a class (`jkd.report.listening`).
+    """
+    is_of_class = jax.nn.one_hot(labels, classes, dtype=weights.dtype)
+    by_class = jnp.matmul(weights, is_of_class, precision=jax.lax.Precision.HIGHEST) / len(labels)
+    return {
+        f"weight_{of}": weights.mean(1),
+        f"weight_{of}_std": weights.std(1),
+        f"class_weight_{of}": by_class,
+    }

@@ -23,7 +23,7 @@ class Events:
         self._add(file_version="brain.Event:2")
 
     def log(self, step: int, record: dict[str, Any]) -> None:
-        """Adds the numbers of a record; of a list each is one of its own, `name/0` and so on."""
+        """Adds the numbers of a record; of a list each is one of its own, `name/0` and so on; no matrices."""
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(record)]
         self._add(step=step, summary=Summary(value=values))
 
@@ -43,6 +43,8 @@ class Events:
 def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
     scalars = []
     for name, value in record.items():
+        if isinstance(value, list) and any(isinstance(entry, list) for entry in value):
+            continue  # a picture's, not a curve's
         if isinstance(value, list):
             scalars += [(f"{name}/{index}", float(entry)) for index, entry in enumerate(value)]
         elif isinstance(value, int | float):

@@ -8,7 +8,8 @@ from jkd.errors import UserError
 from jkd.machine import files
 
 Record = dict[str, Any]
-"""What is logged at a step: numbers, lists of numbers (one per teacher) and strings, by name."""
+"""What is logged at a step: numbers, lists of numbers (one per teacher), lists of these (one per teacher
+and class) and strings, by name."""
 
 
 def read(path: Path) -> list[Record]:

@@ -94,7 +94,8 @@ class Run:
 
         Args:
             step: The number of training steps done.
-            record: Scalars, vectors (one number per teacher; TensorBoard gets `name/0`, ...) and strings.
+            record: Scalars, vectors (one number per teacher; TensorBoard gets `name/0`, ...), matrices
+                (TensorBoard gets none) and strings.
         """
         line = files.plain({"step": step, **record})
         # The events first: what is too much in them is purged on resuming, what is missing stays missing.

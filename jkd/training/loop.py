@@ -160,7 +160,11 @@ def _check_finite(unread: tuple[int, Any] | None, run: Run) -> float:
     losses = np.asarray(metrics["loss"])
     bad = np.flatnonzero(~np.isfinite(losses))
     if len(bad):
-        terms = {name: np.asarray(values)[bad[0]].tolist() for name, values in metrics.items()}
+        terms = {
+            name: np.asarray(values)[bad[0]].tolist()
+            for name, values in metrics.items()
+            if np.ndim(values) < 3
+        }
         shown = ", ".join(f"{name} {value}" for name, value in terms.items())
         raise Diverged(
             f"the loss is not finite at step {first + int(bad[0]) + 1}: {shown}; "

@@ -14,7 +14,7 @@ from jkd.losses.features import mse
 from jkd.losses.logits import kd
 from jkd.methods import Batch, TeacherOutputs, Variables
 from jkd.methods.distill import distill
-from jkd.methods.parts import KNOWLEDGE, WEIGHTING
+from jkd.methods.parts import KNOWLEDGE, WEIGHTING, weight_metrics
 from jkd.methods.regressors import regress
 from jkd.models import Outputs
 from jkd.models.base import Head
@@ -238,3 +238,17 @@ class TestAmtmlkd:
 def test_a_coefficient_of_what_is_not_matched_is_a_mistake():
     with pytest.raises(UserError, match="has nothing to scale: --knowledge=kd does not name angle"):
         methods.create("distill", knowledge=("kd",), lambda_angle=3.0)
+
+
+@pytest.mark.parametrize("teachers", [1, 2, 4])
+def test_weights_are_logged_by_class(teachers):
+    generator = np.random.default_rng(teachers)
+    labels = generator.integers(0, 5, 12)
+    weights = generator.dirichlet(np.ones(teachers), 12).T.astype(np.float32)
+    metrics = weight_metrics("logits", jnp.asarray(weights), jnp.asarray(labels), 6)
+    by_class = metrics["class_weight_logits"]
+    chex.assert_trees_all_close(by_class.sum(1), metrics["weight_logits"], atol=1e-6)
+    for label in set(labels):
+        mean = weights[:, labels == label].mean(1)
+        chex.assert_trees_all_close(by_class[:, label] / by_class[:, label].sum(), mean, atol=1e-5)
+    assert not by_class[:, 5].any(), "no example is of that class"
