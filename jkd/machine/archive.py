@@ -1,4 +1,4 @@
-"""Arrays from `.npz` archives, whose headers are believed as far as file and memory bear them out."""
+"""What lies in `.npz` and other zip archives, believed as far as file and memory bear it out."""
 
 import math
 import zipfile
@@ -21,6 +21,21 @@ class Header(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+
+def members(path: Path) -> list[str]:
+    """Returns the names of what lies, not compressed, in an archive.
+
+    Raises:
+        Unreadable: This is no archive, or it claims more than the file holds or the memory could.
+    """
+    with _reading(), zipfile.ZipFile(path) as archive:
+        found = archive.infolist()
+    claimed, held = sum(info.file_size for info in found), path.stat().st_size
+    if claimed > held:
+        raise Unreadable(f"its parts are to hold {claimed:,} bytes and it holds {held:,}")
+    _check_memory(claimed)
+    return [info.filename for info in found]
 
 
 def headers(path: Path) -> dict[str, Header]:
@@ -46,11 +61,15 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray
     there = headers(path)
     names = list(there if names is None else names)
     needed = sum(math.prod(there[name].shape) * there[name].dtype.itemsize for name in names)
+    _check_memory(needed)
+    with _reading(), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
+
+
+def _check_memory(needed: int) -> None:
     if needed > system.memory():
         have, need = system.mebibytes(system.memory()), system.mebibytes(needed)
         raise Unreadable(f"its arrays take {need} of memory, and this machine has {have}")
-    with _reading(), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in names}
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:

@@ -9,7 +9,8 @@ from jkd import models
 from jkd.data.lessons import Lessons
 from jkd.errors import UserError, nearest
 from jkd.flags import MAX_SEED
-from jkd.teachers.teacher import Channels, Teacher, channels
+from jkd.interop import checkpoint
+from jkd.teachers.teacher import Channels, Teacher, channels, percent
 
 _LESSONS = (":untrained", ":wrong-labels=SHARE", ":classes=FIRST-LAST", ":grey", ":resolution=FACTOR")
 # Teachers that somebody registered, by name.
@@ -30,6 +31,7 @@ class Named(NamedTuple):
     mean: Channels | None = None
     std: Channels | None = None
     image_size: int | None = None
+    accuracy: float | None = None
 
     @property
     def name(self) -> str:
@@ -150,15 +152,20 @@ def _trained_here(text: str) -> Named:
 
 
 def _at_path(text: str) -> Named:
-    """Reads ARCH@PATH, with how it sees images: ARCH@PATH:mean=R/G/B:std=R/G/B:size=N."""
+    """Reads ARCH@PATH, with how it sees images and how good it should be.
+
+    ARCH@PATH:mean=R/G/B:std=R/G/B:size=N:accuracy=PERCENT.
+    """
     architecture, _, rest = text.partition("@")
     _check_architecture(architecture)
     path, *views = rest.split(":")
     if not Path(path).exists():
         raise UserError(
             f"--teachers={text}: there is no '{path}'; give a run's folder or a state-dict file "
-            "(.npz, .safetensors)"
+            "(.pth, .pt, .safetensors, .npz)"
         )
+    if not Path(path).is_dir():
+        checkpoint.check(Path(path))
     view: dict[str, Any] = {}
     for part in views:
         name, _, value = part.partition("=")
@@ -168,11 +175,14 @@ def _at_path(text: str) -> Named:
                 view[name] = channels(numbers, name, 0.0 if name == "std" else -float("inf"))
             elif name == "size":
                 view["image_size"] = int(value)
+            elif name == "accuracy":
+                view["accuracy"] = percent(float(value), name)
             else:
                 raise ValueError(name)
         except ValueError as error:
             told = str(error) if isinstance(error, UserError) else f"'{part}' cannot be read"
             raise UserError(
-                f"--teachers={text}: {told}; after the path may stand :mean=R/G/B, :std=R/G/B and :size=N"
+                f"--teachers={text}: {told}; after the path may stand :mean=R/G/B, :std=R/G/B, :size=N and "
+                ":accuracy=PERCENT"
             ) from None
     return Named(architecture, Path(path), **view)

@@ -40,7 +40,10 @@ def rate(ready: Sequence[Teacher], job: Job) -> Rating:
     def metrics(values: np.ndarray) -> dict[str, Any]:
         return {name: float(v) for name, v in accuracy_metrics(values, dataset.test_labels).items()}
 
-    rated = [{"name": t.name} | metrics(values) for t, values in zip(ready, logits, strict=True)]
+    rated = [
+        {"name": t.name} | ({} if t.accuracy is None else {"promised": t.accuracy / 100}) | metrics(values)
+        for t, values in zip(ready, logits, strict=True)
+    ]
     together = vote(logits)
     rating = Rating(rated, metrics(together), together)
     print(table(rating), flush=True)
@@ -52,15 +55,28 @@ def _logits(network: TeacherNetwork, variables: PyTree, images: Float[Array, "b 
 
 
 def table(rating: Rating) -> str:
-    """Returns the accuracies of the teachers and of their ensemble as lines of text."""
+    """Returns the accuracies of the teachers and of their ensemble as lines of text.
+
+    Beside a teacher's stands what was promised for it. One that falls short of that by more than a point was
+    most likely shown images in another normalisation or size than it was trained with, and that is said.
+    """
     rows = [*rating.teachers, {"name": "ensemble (mean of probabilities)"} | rating.ensemble]
     width = max(len(row["name"]) for row in rows)
-    lines = [
-        f"  {row['name']:<{width}}  test top-1 {row['top1']:.2%}, "
-        f"top-5 {row['top5']:.2%}, loss {row['loss']:.3f}"
-        for row in rows
-    ]
-    return "\n".join(["teachers:", *lines])
+    lines = ["teachers:"]
+    for row in rows:
+        line = f"  {row['name']:<{width}}  test top-1 {row['top1']:.2%}"
+        if "promised" in row:
+            line += f" ({row['promised']:.2%} promised)"
+        lines.append(f"{line}, top-5 {row['top5']:.2%}, loss {row['loss']:.3f}")
+    short = [(row, row.get("promised", 0) - row["top1"]) for row in rating.teachers]
+    notes = (
+        f"  note: {row['name']} is {100 * gap:.1f} points below what was promised; if this is the data it "
+        "was tested on, give it the mean, deviation and image size it was trained with "
+        "(:mean=R/G/B:std=R/G/B:size=N)"
+        for row, gap in short
+        if gap > 0.01
+    )
+    return "\n".join([*lines, *notes])
 
 
 def check_same(run: Run, ready: Sequence[Teacher], rating: Rating, outputs: Sequence[TeacherOutputs]) -> None:

@@ -1,6 +1,7 @@
 """Teachers read from the folder of a finished run or from a PyTorch state dict."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ from jaxtyping import PyTree
 from jkd import methods, models
 from jkd import run as run_folder
 from jkd.errors import UserError
-from jkd.interop import torch as interop
+from jkd.interop.checkpoint import load_state_dict
+from jkd.interop.torch import from_state_dict
 from jkd.methods import METHODS
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
@@ -31,17 +33,17 @@ def read(named: Named, num_classes: int, dtype: str) -> Teacher:
     path = named.path
     assert path is not None
     network = models.create(named.architecture, num_classes, dtype)
-    view = {"mean": named.mean, "std": named.std, "image_size": named.image_size}
+    view: dict[str, Any] = {"mean": named.mean, "std": named.std, "image_size": named.image_size}
     if path.is_dir():
         variables, seen = _from_run(named, path, num_classes)
         view = {name: seen[name] if value is None else value for name, value in view.items()}
-        return Teacher.of(network, variables, named.name, **view)
-    variables = interop.from_state_dict(named.architecture, interop.load_state_dict(path))
+        return Teacher.of(network, variables, named.name, accuracy=named.accuracy, **view)
+    variables = from_state_dict(named.architecture, load_state_dict(path))
     head = models.head(variables)
     (classes,) = head.bias.shape
     if classes != num_classes:
         raise _other_classes(named, classes, num_classes)
-    return Teacher.of(network, variables, named.name, **view)
+    return Teacher.of(network, variables, named.name, accuracy=named.accuracy, **view)
 
 
 def abstract(network: object, image_size: tuple[int, int]) -> PyTree:

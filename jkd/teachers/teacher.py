@@ -36,6 +36,8 @@ class Teacher:
         image_size: Height and width that it sees images in (scaled bilinearly); None: as the student does.
         head: `head(variables)` gives its classifier, the linear layer from embedding to logits, for methods
             that use it (CA-MKD, MKCD); None: it has none to give.
+        accuracy: Its test accuracy in percent by the table it comes from, to be printed beside the one it has
+            here; None: unknown.
     """
 
     apply: Callable[[PyTree, Float[Array, "b h w c"]], Outputs | Array]
@@ -45,6 +47,7 @@ class Teacher:
     std: Channels | None = None
     image_size: int | None = None
     head: Callable[[PyTree], Head] | None = None
+    accuracy: float | None = None
 
     def __post_init__(self) -> None:
         """Checks what can be checked without images."""
@@ -59,6 +62,8 @@ class Teacher:
                 object.__setattr__(self, what, channels(value, f"{self.name}: {what}", least))
         if self.image_size is not None and self.image_size < 1:
             raise UserError(f"{self.name}: image_size is {self.image_size}; it must be 1 or more")
+        if self.accuracy is not None:
+            percent(self.accuracy, f"{self.name}: accuracy")
 
     @classmethod
     def of(cls, network: Any, variables: PyTree, name: str, **view: Any) -> "Teacher":
@@ -118,6 +123,17 @@ def channels(value: float | Sequence[float], where: str, above: float) -> Channe
         raise UserError(f"{where} is {value}; give one number{more}, or three, one for each channel")
     red, green, blue = map(float, found * 3 if len(found) == 1 else found)
     return red, green, blue
+
+
+def percent(value: float, where: str) -> float:
+    """Returns an accuracy in percent.
+
+    Raises:
+        UserError: it is not above 1, as fractions are not, or above 100.
+    """
+    if not 1 < value <= 100:
+        raise UserError(f"{where} is {value:g}; give it in percent as tables do, such as 74.64")
+    return value
 
 
 def _evaluate(network: Any, variables: PyTree, images: Float[Array, "b h w c"]) -> Outputs:

@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from jkd import models
 from jkd.errors import UserError
-from jkd.interop.torch import from_state_dict, load_state_dict, to_state_dict
+from jkd.interop.checkpoint import load_state_dict
+from jkd.interop.torch import from_state_dict, to_state_dict
 
 
 @pytest.fixture
