@@ -38,7 +38,8 @@ def from_state_dict(name: str, entries: Mapping[str, ArrayLike]) -> dict[str, An
     found = fit(name, given)
     if any(found.faults.values()):
         raise UserError(f"not a state dict of {name}{whose(name, given, found)}: {found}")
-    values = {key: given[key].astype(np.float32) for key in found.expected}
+    with np.errstate(over="ignore"):  # what is beyond float32 is infinite then, and told below
+        values = {key: given[key].astype(np.float32) for key in found.expected}
     if untrained := [fault for key, value in values.items() for fault in faulty_values(key, value)]:
         raise UserError(f"the weights are no trained {name}: {first(untrained)}")
     return unflatten_dict(

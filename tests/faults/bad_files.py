@@ -195,5 +195,14 @@ def write_all(folder):
     (folder / "eight.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + content[8 + size :])
     (folder / "header.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
     (folder / "text.safetensors").write_text("weights")
-    (folder / "weights.pth").write_bytes(b"")
+    for name in (
+        "weights.pth",
+        "weights.ckpt",
+        "model.ckpt.index",
+        "weights.h5",
+        "weights.onnx",
+        "weights.tar",
+    ):
+        (folder / name).write_bytes(b"")
+    (folder / "weights.keras").write_bytes((folder / "good_weights.npz").read_bytes())
     os.mkfifo(folder / "pipe.safetensors")

@@ -1,18 +1,15 @@
 """Each bad checkpoint earns one line that names what is wrong, and nothing that it carries is run."""
 
 import contextlib
-import pickle
 import resource
 import warnings
-import zipfile
-from io import BytesIO
 
 import pytest
 
 from jkd.experiments.cli import run_method
 
-pytest.importorskip("torch", reason="needs PyTorch: pip install '.[torch]'")
-import bad_checkpoints
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install '.[torch]'")
+import bad_checkpoints  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -47,15 +44,11 @@ def test_a_bad_checkpoint_is_told_in_one_line(files, capfd, monkeypatch, row):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 300 * 1024  # KiB
 
 
-@pytest.mark.parametrize("name", ["code.pth", "code_beside_weights.pt", "plain_code.pth", "newer_code.pth"])
+@pytest.mark.parametrize(
+    "name", ["code.pth", "code_beside_weights.pt", "old_code.pth", "plain_code.pth", "newer_code.pth"]
+)
 def test_what_was_refused_would_have_run(files, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    content = (files / name).read_bytes()
-    if content.startswith(b"PK"):
-        archive = zipfile.ZipFile(BytesIO(content))
-        content = archive.read(next(member for member in archive.namelist() if member.endswith("data.pkl")))
-    unpickler = pickle.Unpickler(BytesIO(content))
-    unpickler.persistent_load = lambda _: None  # for the storages of tensors
-    with contextlib.suppress(AttributeError):  # there are no storages
-        unpickler.load()
+    with contextlib.suppress(Exception):
+        torch.load(files / name, weights_only=False)
     assert (tmp_path / "it-ran").exists()

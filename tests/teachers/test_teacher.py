@@ -81,13 +81,16 @@ def test_a_path_with_a_view(tmp_path):
     spec = f"resnet8@{path}"
     (plain,) = parse([spec], 0)
     assert (plain.architecture, plain.path, plain.mean, plain.image_size) == ("resnet8", path, None, None)
-    (own,) = parse([f"{spec}:mean=0.5/0.4/0.3:std=0.25:size=32"], 0)
+    (own,) = parse([f"{spec}:mean=0.5/0.4/0.3:std=0.25:size=32:accuracy=74.64"], 0)
+    assert own.accuracy == 74.64 and plain.accuracy is None
     assert own.mean == (0.5, 0.4, 0.3) and own.std == (0.25,) * 3 and own.image_size == 32
     for wrong, words in {
         ":mean=1/2": "three, one for each channel",
         ":std=0": "above 0",
         ":size=big": "'size=big' cannot be read",
         ":men=1": "'men=1' cannot be read",
+        ":accuracy=good": "'accuracy=good' cannot be read",
+        ":accuracy=0.7464": "in percent",
     }.items():
         with pytest.raises(UserError, match=words):
             parse([spec + wrong], 0)
