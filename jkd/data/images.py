@@ -1,10 +1,11 @@
 """Images of any size and number of channels made alike."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jkd.errors import UserError
 from jkd.machine import system
@@ -20,6 +21,32 @@ def formats() -> list[str]:
     """The image formats that Pillow decodes by itself, by Pillow's names."""
     Image.init()
     return sorted(Image.OPEN.keys() - _DECODED_OUTSIDE)
+
+
+def read(file: Path) -> Image.Image:
+    """Reads an image file.
+
+    Raises:
+        UserError: It is no file, no image of a format that Pillow decodes by itself, damaged, or has more
+            than 8 bits a channel.
+    """
+    if not file.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"'{file}' cannot be read (it is no file); an image file is needed")
+    try:
+        image = Image.open(file, formats=formats())
+        image.load()
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"'{file}' is not an image of a format that Pillow decodes by itself; convert or remove it"
+        ) from error
+    except Exception as error:  # each format has its own
+        if isinstance(error, MemoryError) or system.refusal(error) is not None:
+            raise
+        raise UserError(f"'{file}' cannot be read ({error}); replace or remove it") from error
+    if image.mode[0] in "IF":
+        # Pillow would clip these to 255 instead of scaling them.
+        raise UserError(f"'{file}' has more than 8 bits a channel (mode {image.mode}); convert it to 8")
+    return image
 
 
 def check_size(image_size: int | None) -> None:

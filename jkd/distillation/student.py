@@ -1,5 +1,6 @@
 """A trained student, as it is deployed: what it predicts, what it is worth, where it comes from."""
 
+import os
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,36 +14,22 @@ from jkd import data, methods, models
 from jkd import run as run_folder
 from jkd.data import Data, Dataset
 from jkd.data.any_size import as_batch
+from jkd.distillation.export import Export, Exported, export
 from jkd.errors import UserError
+from jkd.flags import resolve
 from jkd.machine import files
 from jkd.methods.base import Predict
-from jkd.models import Outputs, OwnNetwork
+from jkd.models import OwnNetwork
 from jkd.run import Contents
 from jkd.teachers.ratings import from_shapes
 from jkd.teachers.stored import abstract
-from jkd.training import deployed
-from jkd.training.deployed import Deployed
+from jkd.training.deployed import Deployed, DeployedNetwork
 from jkd.training.devices import Devices
 from jkd.training.evaluate import Predictor, accuracy_metrics
 from jkd.training.state import Split
 from jkd.training.step import Augmentation
 
 _BATCH = 500  # images in a compiled batch
-
-
-class DeployedNetwork:
-    """The network of a student whose method predicts with more than it (MKCD): called like any other."""
-
-    def __init__(self, network: Any, predict: Predict):
-        self.network, self._predict = network, predict
-
-    def apply(self, variables: Deployed, images: Float[Array, "b h w c"], train: bool = False) -> Outputs:
-        """Returns the student's outputs with the deployed logits, in evaluation mode."""
-        if train:
-            raise UserError("a deployed student is not trained: its network is `.network`")
-        split = {"params": variables.params.student, "batch_stats": variables.stats.student}
-        outputs = self.network.apply(split, images, train=False)
-        return outputs._replace(logits=deployed.logits(self.network, self._predict, variables, images))
 
 
 class Student:
@@ -66,12 +53,13 @@ class Student:
         self.classes: tuple[str, ...] | None = tuple(names) if names else None
 
     @classmethod
-    def of(cls, trained: Contents, network: Any = None) -> "Student":
+    def of(cls, trained: Contents, network: Any = None, dtype: str | None = None) -> "Student":
         """Puts the student of a run together from the run's folder.
 
         Args:
             trained: The run, finished or not.
             network: The student's Flax module, where it is not known by name.
+            dtype: The type that it computes in, where that is not the one of training.
 
         Raises:
             UserError: there is no checkpoint yet, it is damaged, or it needs a network or method that this
@@ -82,7 +70,7 @@ class Student:
         if network is not None:
             network = network if isinstance(network, OwnNetwork) else OwnNetwork(network, name)
         elif name in models.names():
-            network = models.create(name, spec["num_classes"], config["recipe"]["dtype"])
+            network = models.create(name, spec["num_classes"], dtype or config["recipe"]["dtype"])
         else:
             raise UserError(
                 f"{folder}: its student is a '{name}', which is not known here; import what registers it, "
@@ -150,6 +138,33 @@ class Student:
             raise UserError(f"{dataset.name} has {dataset.num_classes} classes, the student knows {ours}")
         metrics = accuracy_metrics(self.logits(dataset.test_images), dataset.test_labels)
         return {name: float(value) for name, value in metrics.items()}
+
+    def export(self, path: str | os.PathLike[str] | None, **given: Any) -> Exported:
+        """Writes the student to a file that other programs run, reopens it and compares it on test images.
+
+        Args:
+            path: The file. Its ending says the format: `.safetensors`, `.pth` (PyTorch), `.stablehlo` or
+                `.onnx`. It appears when the comparison is done. None is one in the run's folder; then
+                `to="onnx"` says the format.
+            given: The flags of `python -m jkd.experiments.export` by their names, with _ for -:
+                `preprocess=True`, `batch_size=1`, `int8=True`, `overwrite=True`, `dataset=...`.
+
+        Returns:
+            The path, and how the file compares with the student.
+
+        Raises:
+            UserError: as the command line tells it; nothing is written then.
+        """
+        settings = Export(**resolve(Export, {"output": path, **given}))
+        # Types that are narrower are for training; not every runtime has them.
+        exact = self.config["recipe"]["dtype"] == "float32"
+        return export(self if exact else Student.of(run_folder.read(self.folder), dtype="float32"), settings)
+
+    @property
+    def architecture(self) -> str | None:
+        """The name of the published network that the student is, alone; None where it is another or more."""
+        own = isinstance(self.model, OwnNetwork | DeployedNetwork)
+        return None if own else self.config["student"]
 
     @property
     def image_size(self) -> tuple[int, int]:

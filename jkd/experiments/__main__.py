@@ -1,4 +1,4 @@
-"""`python -m jkd.experiments NAME`: a method (also one that --import brings), teacher or compare."""
+"""`python -m jkd.experiments NAME`: a method (also one that --import brings), or another command."""
 
 import sys
 
@@ -7,9 +7,16 @@ from jkd.errors import UserError, nearest
 from jkd.experiments import own_code
 from jkd.experiments.cli import guard, run_method, run_teachers
 from jkd.experiments.compare import run_compare
+from jkd.experiments.export import run_export
+from jkd.experiments.predict import run_predict
 
 _PROG = "python -m jkd.experiments"
-_OTHERS = {"teacher": run_teachers, "compare": run_compare}
+_OTHERS = {
+    "teacher": run_teachers,
+    "compare": run_compare,
+    "export": run_export,
+    "predict": run_predict,
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
         values, unknown = self.parse_known_args(arguments)
         if unknown:
             flag = unknown[0].split("=")[0]
+            if not flag.startswith("-"):
+                raise UserError(f"'{flag}' is no flag, and stands where none of the other arguments does")
             options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
             raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help lists them")
         return vars(values)
@@ -63,7 +65,8 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=34, width=110)
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        return f"usage: {self._prog} [--flag=value ...]\n\n"
+        named = [f"{a.metavar} ..." if a.nargs == "+" else a.metavar for a in actions if not a.option_strings]
+        return f"usage: {' '.join([self._prog, *named])} [--flag=value ...]\n\n"
 
 
 def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> None:

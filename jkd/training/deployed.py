@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
+from jkd.errors import UserError
 from jkd.methods.base import Predict, Variables
-from jkd.models import Head
+from jkd.models import Head, Outputs
 from jkd.training.state import Split, State
 from jkd.training.step import Task
 
@@ -46,6 +47,21 @@ def logits(
     if predict is None:
         return outputs.logits
     return predict(Variables(params.method, stats.method, upper), outputs, heads)
+
+
+class DeployedNetwork:
+    """The network of a student whose method predicts with more than it (MKCD): called like any other."""
+
+    def __init__(self, network: Any, predict: Predict):
+        self.network, self._predict = network, predict
+
+    def apply(self, variables: Deployed, images: Float[Array, "b h w c"], train: bool = False) -> Outputs:
+        """Returns the student's outputs with the deployed logits, in evaluation mode."""
+        if train:
+            raise UserError("a deployed student is not trained: its network is `.network`")
+        split = {"params": variables.params.student, "batch_stats": variables.stats.student}
+        outputs = self.network.apply(split, images, train=False)
+        return outputs._replace(logits=logits(self.network, self._predict, variables, images))
 
 
 def cost(task: Task, variables: Deployed, image: tuple[int, int, int]) -> dict[str, int]:

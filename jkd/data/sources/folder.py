@@ -4,13 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from jkd.data.dataset import Dataset, Part, assemble
-from jkd.data.images import formats, stack
+from jkd.data.images import read, stack
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError
-from jkd.machine import system
 
 _FORMS = "it must hold train/CLASS/* and test/CLASS/*, or CLASS/* alone"
 _VALIDATION = ("val", "validation")
@@ -148,27 +146,4 @@ def _is_folder(entry: Path, where: str) -> bool:
 def _load_part(classes: Classes, image_size: int | None) -> Part:
     files = [file for members in classes.values() for file in members]
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
-    return stack(((f"'{file}'", _open(file)) for file in files), len(files), image_size), labels
-
-
-def _open(file: Path) -> Image.Image:
-    if not file.is_file():  # opening a pipe would wait for ever
-        raise UserError(
-            f"'{file}' cannot be read (it is no file); a class's folder may hold nothing but images"
-        )
-    try:
-        image = Image.open(file, formats=formats())
-        image.load()
-    except UnidentifiedImageError as error:
-        raise UserError(
-            f"'{file}' is not an image of a format that Pillow decodes by itself; "
-            "a class's folder may hold nothing else"
-        ) from error
-    except Exception as error:  # each format has its own
-        if isinstance(error, MemoryError) or system.refusal(error) is not None:
-            raise
-        raise UserError(f"'{file}' cannot be read ({error}); replace or remove it") from error
-    if image.mode[0] in "IF":
-        # Pillow would clip these to 255 instead of scaling them.
-        raise UserError(f"'{file}' has more than 8 bits a channel (mode {image.mode}); convert it to 8")
-    return image
+    return stack(((f"'{file}'", read(file)) for file in files), len(files), image_size), labels

@@ -1,0 +1,68 @@
+"""Weights in files: safetensors, and PyTorch's own where PyTorch is installed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from safetensors.numpy import load_file, save
+
+from jkd.errors import UserError
+
+
+def named(variables: PyTree) -> dict[str, np.ndarray]:
+    """Returns the leaves of variables by their paths, such as "params.Conv_0.kernel"."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): np.ascontiguousarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(variables)
+    }
+
+
+def unnamed(entries: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
+    """Returns variables of the form of `like` from leaves by their paths: undoes `named`."""
+    names = named(like)
+    return jax.tree.unflatten(jax.tree.structure(like), [entries[name] for name in names])
+
+
+def save_safetensors(path: Path, entries: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by their names, with the word by which other libraries know what reads them."""
+    path.write_bytes(save(dict(entries), {"format": "pt"}))  # save_file's files are for their owner alone
+
+
+def load_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `save_safetensors` wrote."""
+    return load_file(path)
+
+
+def save_torch(path: Path, entries: Mapping[str, np.ndarray]) -> None:
+    """Writes a state dict for `torch.load`.
+
+    Raises:
+        UserError: PyTorch is not installed.
+    """
+    torch = need_torch()
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in entries.items()}, path)
+
+
+def load_torch(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `save_torch` wrote; code in the file is not run."""
+    tensors = need_torch().load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def need_torch() -> Any:
+    """Returns PyTorch.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            "a .pth file needs PyTorch, which is not installed (pip install 'jkd[torch]'); "
+            "safetensors has the same entries without it"
+        ) from error
+    return torch
