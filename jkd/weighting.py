@@ -8,7 +8,7 @@ stated by each function. With a single teacher the weight is one.
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jkd.losses.logits import kd
 
@@ -128,6 +128,29 @@ def gpac_corrector(
     trusted = right | (jnp.argmax(teacher_logits, axis=-1) == labels)
     scores = jnp.where(trusted, -divergences / weight_temperature, -jnp.inf)
     return jax.nn.softmax(jnp.where(trusted.any(axis=0), scores, 0.0), axis=0)
+
+
+def teacher_dropping(
+    key: PRNGKeyArray, losses: Float[Array, "teachers batch"], probability: float
+) -> Float[Array, "teachers batch"]:
+    """UNIC: of each example some teachers are dropped, never the one that the student is furthest from.
+
+    Every other is dropped with a probability, independently; those that are left weigh alike. Sums to one. No
+    gradient flows through the weights.
+
+    Args:
+      key: for the draw.
+      losses: how far the student is from each teacher.
+      probability: in [0, 1]; 0 drops none, 1 leaves the teacher with the largest loss.
+
+    Source: Sariyildiz et al., "UNIC: universal classification models via multi-teacher distillation", ECCV
+    2024, and its published code (0.5 there), which divides by the teachers left in the whole batch where this
+    divides by those left of the example.
+    """
+    losses = jax.lax.stop_gradient(losses)
+    furthest = jnp.argmax(losses, axis=0) == jnp.arange(len(losses))[:, None]
+    left = furthest | (jax.random.uniform(key, losses.shape) >= probability)
+    return left / left.sum(axis=0)
 
 
 def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float) -> Float[Array, " vectors"]:

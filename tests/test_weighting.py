@@ -156,6 +156,31 @@ def test_weights_that_look_at_the_student_pass_no_gradient(name):
     chex.assert_trees_all_equal(gradient, np.zeros_like(gradient))
 
 
+@few
+@given(st.integers(0, 10_000), st.floats(0, 1), st.permutations(range(3)))
+def test_dropping_never_drops_the_furthest_teacher(seed, probability, order):
+    losses = draw(seed, 3, 6) ** 2
+    weights = DROPPING(jax.random.key(seed), losses, probability)
+    assert weights[losses.argmax(0), np.arange(6)].min() >= 1 / 3 - 1e-6
+    chex.assert_trees_all_close(weights.sum(0), np.ones(6, np.float32), rtol=1e-6)
+    alike = np.where(weights > 0, weights, weights.max(0))
+    chex.assert_trees_all_close(alike, np.broadcast_to(weights.max(0), (3, 6)), rtol=1e-6)
+    for certain in (0, 1):
+        ordered = DROPPING(jax.random.key(seed), losses[np.array(order)], certain)
+        weights = DROPPING(jax.random.key(seed + 1), losses, certain)
+        chex.assert_trees_all_close(ordered, weights[np.array(order)], rtol=1e-6)
+        assert (weights > 0).sum() == (18, 6)[certain]
+
+
+def test_dropping_drops_the_others_as_often_as_it_is_told():
+    losses = np.broadcast_to(np.array([[1.0], [3.0], [2.0]]), (3, 4000))
+    kept = (DROPPING(jax.random.key(0), losses, 0.3) > 0).mean(1)
+    np.testing.assert_allclose(kept, [0.7, 1, 0.7], atol=0.03)
+
+
+DROPPING = jax.jit(weighting.teacher_dropping)
+
+
 @pytest.mark.parametrize(("count", "cap"), [(3, 0.6), (5, 1.0), (12, 0.2)])
 @few
 @given(st.integers(0, 10_000), st.floats(1e-5, 10))

@@ -15,15 +15,28 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jkd import stiefel, weighting
 from jkd.flags import Flag
 from jkd.losses import features, logits, relations
-from jkd.methods.base import Batch, Loss, Method, Metrics, TeacherOutputs, Variables, no_variables
+from jkd.methods.base import (
+    Batch,
+    Loss,
+    Method,
+    Metrics,
+    TeacherOutputs,
+    Variables,
+)
+from jkd.methods.prepared import (
+    MAPS,
+    Distances,
+    Remembered,
+    Teachers,
+    Weights,
+    init_maps,
+    preparation,
+    with_maps,
+)
 from jkd.methods.projections import alignment_distances, init_projections
 from jkd.methods.regressors import feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
-
-Weights = Float[Array, "teachers batch"]
-Distances = Float[Array, "teachers batch"]
-Teachers = tuple[TeacherOutputs, ...]
 
 
 class Knowledge(NamedTuple):
@@ -74,6 +87,21 @@ def _decoupled(part: int) -> Callable[..., Distances]:
     return distances
 
 
+def _from_ensemble(
+    params, student: Outputs, teachers: Teachers, batch: Batch, temperature: float
+) -> Distances:
+    """KD from the mean of all teachers' probabilities as one teacher: the same for each, whoever is weighed.
+
+    Averaged at temperature T, its gradient would be that of the mean KD: Σ_k KL(p_k ‖ q)/K and
+    KL(mean p ‖ q) differ by what q is not in. So it is averaged at temperature 1, as an ensemble predicts,
+    and then softened.
+    """
+    del params, batch
+    together = jax.nn.logsumexp(jax.nn.log_softmax(stacked_logits(teachers)), axis=0)
+    distances = logits.kd(student.logits, together, temperature)
+    return jnp.broadcast_to(distances, (len(teachers), *distances.shape))
+
+
 def _between(of: Callable[..., Array], loss: Callable[[Array, Array], Array]) -> Callable[..., Distances]:
     """The distances by `loss` between what `of` takes from the student's outputs and from a teacher's."""
 
@@ -96,6 +124,7 @@ KNOWLEDGE: dict[str, Knowledge] = {
     "kd": Knowledge(lambda params, student, teachers, batch, t: kd_distances(student, teachers, t)),
     "target_kd": Knowledge(_decoupled(0)),
     "nontarget_kd": Knowledge(_decoupled(1)),
+    "ensemble_kd": Knowledge(_from_ensemble),
     "features": Knowledge(
         lambda params, student, teachers, batch, t: feature_errors(params, student, teachers),
         init_regressors,
@@ -109,6 +138,14 @@ KNOWLEDGE: dict[str, Knowledge] = {
     "similarity": Knowledge(_between(_last_map, relations.similarity)),
     "distance": Knowledge(_between(_embedding, relations.distance)),
     "angle": Knowledge(_between(_embedding, relations.angle)),
+}
+
+# What takes the place of others where the teachers' maps have been centred.
+_SIGNED = {
+    "features": Knowledge(
+        lambda params, student, teachers, batch, t: feature_errors(params, student, teachers, "signed"),
+        init_regressors,
+    )
 }
 
 # From the student's logits, the teachers', the labels and the temperature to weights.
@@ -130,40 +167,57 @@ WEIGHTING: dict[str, Weighting] = {
 
 def combine(
     coefficients: Mapping[str, float],
-    weigh: Weighting,
+    weigh: Weighting | Remembered,
     temperature: float,
     standardise_logits: bool = False,
+    teacher_maps: str = "raw",
 ) -> Method:
     """Returns the method CE + Σ_j λ_j Σ_k w_k · d_jk, averaged over the batch.
 
     Args:
         coefficients: λ_j of each kind of knowledge, by its name in `KNOWLEDGE`.
-        weigh: gives w_k of each example, such as one of `WEIGHTING`.
+        weigh: gives w_k of each example, such as one of `WEIGHTING`, or remembers something to do it by.
         temperature: T of the kinds of knowledge and of the weightings that have one.
         standardise_logits: whether KD is of standardised logits; weights are of the logits as they are.
+        teacher_maps: the scale of the teachers' last maps, one of `MAPS`.
     """
-    learned = {name: make for name in coefficients if (make := KNOWLEDGE[name].init)}
-    special = {name: rule for name in coefficients if (rule := KNOWLEDGE[name].optimizer)}
+    known = {n: _SIGNED.get(n, KNOWLEDGE[n]) if MAPS[teacher_maps] else KNOWLEDGE[n] for n in coefficients}
+    learned = {name: make for name, knowledge in known.items() if (make := knowledge.init)}
+    special = {name: rule for name, knowledge in known.items() if (rule := knowledge.optimizer)}
+    remembered = weigh if isinstance(weigh, Remembered) else None
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: Teachers) -> Variables:
-        keys = dict(zip(learned, jax.random.split(key, len(learned)), strict=True))
-        return Variables({name: make(keys[name], student, teachers) for name, make in learned.items()})
+        keys = dict(zip(learned, jax.random.split(key, len(learned)) if learned else (), strict=True))
+        params = {name: make(keys[name], student, teachers) for name, make in learned.items()}
+        state: dict[str, PyTree] = {}
+        if remembered:
+            state["weighting"] = remembered.init(jax.random.fold_in(key, 1), len(teachers))
+        if MAPS[teacher_maps]:
+            state["maps"] = init_maps(teachers)
+        return Variables(params or (), state or ())
 
     def loss(variables: Variables, student: Outputs, teachers: Teachers, batch: Batch, progress) -> Loss:
         del progress
-        total = ce = cross_entropy(student, batch)
-        params = dict(variables.params)
-        weights = weigh(student.logits, stacked_logits(teachers), batch.labels, temperature)
-        terms: Metrics = {}
-        seen = logits_for_kd(student, teachers, standardise_logits)
+        ce = cross_entropy(student, batch)
+        params, state = dict(variables.params), dict(variables.state)
+        seen_student, seen = logits_for_kd(student, teachers, standardise_logits)
+        if MAPS[teacher_maps]:
+            seen = with_maps(state["maps"], seen)
+        distances = {
+            name: knowledge.distances(params.get(name), seen_student, seen, batch, temperature)
+            for name, knowledge in known.items()
+        }
+        if isinstance(weigh, Remembered):
+            losses = sum((coefficients[n] * distances[n] for n in known), start=jnp.zeros(()))
+            weights, state["weighting"] = weigh.weigh(state["weighting"], jax.lax.stop_gradient(losses))
+        else:
+            weights = weigh(student.logits, stacked_logits(teachers), batch.labels, temperature)
+        terms = {name: (weights * distance).sum(0).mean() for name, distance in distances.items()}
+        total = ce
         for name, coefficient in coefficients.items():
-            distances = KNOWLEDGE[name].distances(params.get(name), *seen, batch, temperature)
-            terms[name] = (weights * distances).sum(0).mean()
             total += coefficient * terms[name]
-        return Loss(
-            total,
-            {"ce": ce} | terms | weight_metrics("logits", weights, batch.labels, student.logits.shape[-1]),
-        )
+        metrics = weight_metrics("logits", weights, batch.labels, student.logits.shape[-1])
+        return Loss(total, {"ce": ce} | terms | metrics, state or ())
 
     def optimizer(students: optax.GradientTransformation, rate: optax.Schedule, momentum: float):
         own = {name: rule(rate, momentum) for name, rule in special.items()}
@@ -171,7 +225,8 @@ def combine(
             own | {"student": students}, {name: name if name in own else "student" for name in learned}
         )
 
-    return Method(init if learned else no_variables, loss, optimizer=optimizer if special else None)
+    prepare = preparation(remembered, teacher_maps)
+    return Method(init, loss, optimizer=optimizer if special else None, prepare=prepare)
 
 
 def weight_metrics(of: str, weights: Weights, labels: Int[Array, " batch"], classes: int) -> Metrics:

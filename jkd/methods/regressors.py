@@ -25,7 +25,7 @@ class Regressor(nn.Module):
     """Carries the student's feature map to a teacher's channels; batch norm is by the batch, always.
 
     "linear" is one 1×1 convolution, "conv" a 1×1 to half the student's channels, a 3×3 and a 1×1; each is
-    followed by batch norm and ReLU.
+    followed by batch norm and ReLU. "signed" is "linear" without the ReLU, for maps that have been centred.
     """
 
     channels: int
@@ -37,9 +37,11 @@ class Regressor(nn.Module):
     ) -> Float[Array, "batch height width channels"]:
         """Returns the map with `channels` channels."""
         half = features.shape[-1] // 2
-        layers = {"linear": ((self.channels, 1),), "conv": ((half, 1), (half, 3), (self.channels, 1))}[
-            self.form
-        ]
+        layers = {
+            "linear": ((self.channels, 1),),
+            "signed": ((self.channels, 1),),
+            "conv": ((half, 1), (half, 3), (self.channels, 1)),
+        }[self.form]
         x = features
         for i, (channels, kernel) in enumerate(layers):
             x = nn.Conv(
@@ -49,7 +51,8 @@ class Regressor(nn.Module):
                 bias_init=uniform_bias(kernel**2 * x.shape[-1]),
                 name=f"conv{i}",
             )(x)
-            x = nn.relu(nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"norm{i}")(x))
+            x = nn.BatchNorm(use_running_average=False, epsilon=1e-5, name=f"norm{i}")(x)
+            x = x if self.form == "signed" else nn.relu(x)
         return x
 
 

@@ -59,17 +59,22 @@ CASES = {name: {} for name in ("camkd", "demkd", "amtmlkd")} | {
     f"distill {name}": {"weighting": name} for name in WEIGHTING
 }
 CASES["distill everything"] = {"knowledge": tuple(KNOWLEDGE)}
+CASES |= {
+    "distill best": {"weighting": "best"},
+    "distill dropping all": {"weighting": "dropping", "drop_probability": 1.0},
+    "distill maps": {"knowledge": ("kd", "features", "alignment"), "teacher_maps": "phi-s"},
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_laws_of_a_method(case):
     method = methods.create(case.split()[0], **CASES[case])
-    params = init(method, ALIKE).params
+    params, state, _ = init(method, ALIKE)
 
     @jax.jit
     def run(params, logits, teachers):
         def value(params, logits):
-            result = loss(method, Variables(params), STUDENT._replace(logits=logits), teachers)
+            result = loss(method, Variables(params, state), STUDENT._replace(logits=logits), teachers)
             return result.value, result.metrics["weight_logits"]
 
         return jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(params, logits)
