@@ -14,6 +14,7 @@ from jkd.errors import UserError, nearest
 from jkd.flags import MAX_SEED, Flag, resolve
 from jkd.machine import files
 from jkd.planning.experiment import Experiment
+from jkd.planning.plan import Plan
 from jkd.planning.settings import digest
 from jkd.report import comparison as pictures
 from jkd.report import table
@@ -114,10 +115,9 @@ def compare(
     except OSError as error:
         raise UserError(f"--workdir={folder}: it cannot be made ({error.strerror}); give another") from None
 
-    faculty = running.make_ready(cells)
     trials: list[tuning.Trial] = []
     if settings.tune and (tries := tuning.choices(given, settings.tune_trials)):
-        trials = tuning.tune(folder, base, tries, settings.tune_epochs, faculty)
+        trials = tuning.tune(folder, base, tries, settings.tune_epochs)
         given = tuning.best(trials, given)
         chosen = {Row.of(row).name: values for row, values in given.items()}
         scores = [
@@ -125,6 +125,7 @@ def compare(
         ]
         files.write_json(folder / "tuning.json", {"trials": scores})
         cells = running.within(folder, running.decide(base, _choices(settings, given)))
+    faculty = running.make_ready(cells)
     if settings.shard:
         first, step = _shard(settings.shard)
         running.run(cells[first - 1 :: step], faculty)
@@ -176,7 +177,10 @@ def _folder(settings: Compare, cells: Sequence[Cell]) -> Path:
         return Path(settings.workdir)
     identities = [cell.plan.identity for cell in cells]
     taught = next((identity for identity in identities if identity["teachers"]), identities[0])
-    dataset = {name: value for name, value in taught["dataset"].items() if name != "held_out"}
+    # Each method holds out what it needs, if that is not the same for all.
+    dataset = {name: value for name, value in taught["dataset"].items() if "held_out" not in name}
+    for name in ("held_out", "held_out_from"):
+        dataset[name] = getattr(cells[0].plan.experiment.data, name)
     shared = {name: taught[name] for name in ("student", "teachers", "recipe")} | {"dataset": dataset}
     name = Path(cells[0].plan.job.dataset.name.rpartition(":")[2]).stem
     return Path("runs") / f"compare-{name}-{taught['student']}-{digest(shared)}"
@@ -205,6 +209,7 @@ def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Tri
     facts = {
         "Data": f"{dataset.name}: {len(dataset.train_images):,} training images; accuracies are on its "
         f"test split, {len(dataset.test_images):,} images of {dataset.num_classes} classes",
+        "Held out": _held_out(plan),
         "Student": plan.identity["student"],
         "Teachers": ", ".join(names) or "none",
         "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
@@ -220,12 +225,22 @@ def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Tri
             f"at most {settings.tune_trials} choices for each method, scored on images held out from "
             "training (tuning.json); test images had no part in the choice"
         )
+    if notes := list(dict.fromkeys(note for cell in cells for note in cell.plan.notes)):
+        facts["Note"] = "; ".join(notes)
     devices, versions = session["devices"], session["versions"]
     facts["Command"] = f"`{session['command']}`"
     facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     facts["Commit"] = f"{session['commit'] or 'unknown'}, {session['time']}"
     facts["Device"] = f"{devices['count']} × {devices['kind']}, Python {session['python']}"
     return facts
+
+
+def _held_out(plan: Plan) -> str:
+    spec = plan.experiment.data
+    if not spec.held_out:
+        return "nothing"
+    whom = "teachers and students" if spec.held_out_from == "everyone" else "students that learn from them"
+    return f"{spec.held_out:.3g} of each class's training images, from {whom}"
 
 
 def _write(

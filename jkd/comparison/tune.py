@@ -11,9 +11,9 @@ import numpy as np
 from jkd import methods
 from jkd.comparison import cells as running
 from jkd.comparison.cells import Cell, Choice, Row
-from jkd.distillation.distil import Faculty
 from jkd.flags import settings
 from jkd.planning.experiment import Experiment
+from jkd.planning.settings import epochs as passes
 from jkd.report.results import Result
 
 # Ours: a tenth of every class to choose on, and a seed that no cell of the comparison is likely to have.
@@ -61,25 +61,22 @@ def choices(given: Mapping[str, Mapping[str, Any]], trials: int) -> list[Choice]
     return found
 
 
-def tune(
-    folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None, faculty: Faculty | None
-) -> list[Trial]:
+def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None) -> list[Trial]:
     """Tries the choices on validation images, held out from the training images, and returns their scores.
 
-    The test images have no part in it. The teachers are those of the comparison: the validation images are
-    held out from the students of these runs, and from the teachers only where the comparison itself holds
-    validation images out.
+    The test images have no part in it. Validation images are held out from the students of these runs and
+    from their teachers: unless the comparison itself holds such images out, teachers are trained for these
+    runs alone. Teachers that are read or given may have seen them; then the runs say so.
 
     Args:
         folder: The comparison's.
         base: The experiment that every cell of the comparison shares.
         every: What is tried.
         epochs: Epochs of a run that tries a choice; None as in the comparison.
-        faculty: The comparison's teachers.
     """
     data, recipe, teachers = base.data, base.recipe, base.teachers
-    if faculty is not None:
-        teachers = dataclasses.replace(teachers, teachers=faculty.teachers)
+    # Not those of fewer epochs.
+    teachers = dataclasses.replace(teachers, teacher_epochs=teachers.teacher_epochs or passes(recipe, data))
     there = dataclasses.replace(
         base,
         data=dataclasses.replace(data, validation=data.validation or VALIDATION),
@@ -88,7 +85,7 @@ def tune(
     )
     print(f"tuning: {len(every)} runs, scored on images held out from training", flush=True)
     cells = running.within(folder / "tuning", running.decide(there, every))
-    running.run(cells, faculty)
+    running.run(cells, running.make_ready(cells))
     return [_trial(cell, cell.read()) for cell in cells]
 
 

@@ -76,7 +76,7 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             return contents
         if contents.records and (whom := _by_whom(contents)):
             print(f"{run.workdir} goes on{whom}", flush=True)
-        for note in job.dataset.notes:
+        for note in plan.notes:
             print(note, flush=True)
         taught, rating = Taught(), None
         ready = (faculty or Faculty.of(plan)) if plan.teachers else None
@@ -93,6 +93,7 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             job.task, Deployed.of(job.task, state, variables), job.dataset.train_images.shape[1:]
         )
         summary = summarise(plan.identity, job.dataset.name, run.records, rating) | cost | found
+        summary["notes"] = list(plan.notes)
         _draw(run, summary)  # first: a run that is finished lacks nothing
         run.finish(summary)
         print(f"{run.workdir} is finished: {headline(summary)}", flush=True)

@@ -154,6 +154,16 @@ class Method(NamedTuple):
     # training images, and a stratified part (--held-out) that is taken out of these to judge by.
     prepare: Callable[[PyTree, tuple[str, ...], Examples, Examples], Preparation] | None = None
 
+    @property
+    def trains_on_held_out(self) -> bool:
+        """Whether upper-level variables are trained on held-out images, so that the student must not be."""
+        return self.upper_level is not None and self.upper_level.memory is None
+
+    @property
+    def uses_held_out(self) -> bool:
+        """Whether it learns anything from held-out images."""
+        return self.trains_on_held_out or self.prepare is not None
+
 
 def no_variables(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
     """The `init` of a method that has no variables of its own."""

@@ -9,6 +9,7 @@ from typing import Any
 from jkd import methods, models
 from jkd import run as run_folder
 from jkd.planning.experiment import Experiment
+from jkd.planning.images import Split
 from jkd.planning.settings import digest
 from jkd.planning.source import own_code, plainly
 from jkd.provenance import jkd_code
@@ -16,14 +17,16 @@ from jkd.teachers.named import called
 from jkd.teachers.teacher import Teacher
 from jkd.training.job import Job
 
-FORMAT = 2  # of a run's configuration; runs of format 1 do not name theirs
+# Of a run's configuration. Runs of format 1 do not name theirs; those of format 2 drew what they hold out by
+# their own seeds.
+FORMAT = 3
 
 
 Identity = dict[str, Any]
 
 
 def identify(
-    experiment: Experiment, job: Job, teachers: Sequence[Teacher | Identity], held_out: float
+    experiment: Experiment, job: Job, teachers: Sequence[Teacher | Identity], parts: Split
 ) -> Identity:
     """Returns the configuration of a run, of what JSON can hold.
 
@@ -33,7 +36,7 @@ def identify(
         experiment: The settings, resolved.
         job: The training.
         teachers: Those ready to teach, and the identities of those to be trained first.
-        held_out: The fraction of the training images that is held out.
+        parts: How its training images are split.
     """
     dataset, task, recipe = job.dataset, job.task, experiment.recipe
     found: Identity = {
@@ -49,7 +52,8 @@ def identify(
             "num_classes": dataset.num_classes,
             "classes": list(dataset.class_names) if dataset.class_names else None,
             "image_size": list(dataset.train_images.shape[1:3]),
-            "held_out": held_out,
+            "held_out": parts.fraction,
+            "trained_on_held_out": parts.overlaps,
             "validation": experiment.data.validation,
         }
         | dataclasses.asdict(task.augmentation),

@@ -16,7 +16,7 @@ from jkd.planning import identity as known
 from jkd.planning import settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.fit import check_fit
-from jkd.planning.images import augmentation_of, split
+from jkd.planning.images import augmentation_of, check_held_out, seen_by_teachers, split
 from jkd.teachers import stored
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
@@ -36,6 +36,7 @@ class Plan:
         teachers: Each ready to teach, or the plan of the run that makes it.
         identity: Everything that decides what is computed; a run's folder belongs to it.
         folder: The run's folder.
+        notes: What the run must say of its images: a part that was drawn, or that its teachers may know.
     """
 
     experiment: Experiment
@@ -43,6 +44,7 @@ class Plan:
     teachers: "tuple[Teacher | Plan, ...]"
     identity: dict[str, Any]
     folder: Path
+    notes: tuple[str, ...]
 
     def __str__(self) -> str:
         """Says what will be done."""
@@ -65,7 +67,7 @@ class Plan:
             f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
             f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
             f"learning rate {recipe.learning_rate:g}, {recipe.dtype}, on {devices.count} × {devices.kind}",
-            *(f"  note      {note}" for note in dataset.notes),
+            *(f"  note      {note}" for note in self.notes),
         ]
         return "\n".join(lines)
 
@@ -84,8 +86,9 @@ class Plan:
     def teacher(self) -> Teacher:
         """The teacher that this run makes, with the shapes of its variables in place of these."""
         shape = self.job.dataset.train_images.shape[1:3]
-        network = self.job.task.student
-        return Teacher.of(network, stored.abstract(network, shape), known.teacher_name(self.identity))
+        network, name = self.job.task.student, known.teacher_name(self.identity)
+        seen = stored.trained_on(self.identity)
+        return Teacher.of(network, stored.abstract(network, shape), name, trained_on=seen)
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -127,6 +130,7 @@ def _draft(given: Experiment) -> _Draft:
         raise UserError(f"{given.method}: {error}") from None
     made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
     experiment = dataclasses.replace(given, hyperparameters=own, **made)
+    check_held_out(experiment.data, given.method, method)
     if isinstance(experiment.student.student, str):
         try:
             models.maker(experiment.student.student)
@@ -171,8 +175,8 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
     else:
         raise UserError(f"--dtype={dtype}: a module that is given computes in the type that it was made with")
     augmentation = augmentation_of(experiment.data, dataset)
-    kept, held_out, fraction = split(experiment, dataset, method, draft.lessons)
-    epoch_steps = len(kept) // recipe.batch_size
+    parts = split(experiment, dataset, method, draft.lessons)
+    epoch_steps = len(parts.trained_on) // recipe.batch_size
     schedule = settings.schedule(rate, passes * epoch_steps)
     lower = optimizer(method, schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay)
     task = Task(
@@ -191,8 +195,8 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
         task=task,
         dataset=dataset,
         seed=experiment.student.seed,
-        train_indices=kept,
-        held_out=held_out,
+        train_indices=parts.trained_on,
+        held_out=parts.held_out,
         batch_size=recipe.batch_size,
         epochs=passes,
         steps_per_call=execution.steps_per_call,
@@ -200,12 +204,13 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
         eval_batch_size=execution.eval_batch_size,
     )
     listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
-    identity = known.identify(experiment, job, listed, fraction)
+    identity = known.identify(experiment, job, listed, parts)
     name = Path(dataset.name).stem
     folder = known.folder(Path("runs"), identity, name, execution.workdir, execution.again)
     ready = [_as_teacher(teacher) for teacher in who]
     check_fit(job, ready, known.student_name(experiment), experiment.method)
-    return Plan(experiment, job, who, identity, folder)
+    notes = *dataset.notes, *seen_by_teachers(dataset, parts, method, ready)
+    return Plan(experiment, job, who, identity, folder, notes)
 
 
 def _teacher(

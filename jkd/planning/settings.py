@@ -47,8 +47,21 @@ class Data:
     standardise: Annotated[bool, Flag("subtract the channel means, divide by the deviations")] = True
     held_out: Annotated[
         float,
-        Flag("fraction of the training images held out for the upper level or for probes", above=0, below=1),
+        Flag(
+            "fraction of each class's training images that no network is trained on: upper levels and "
+            "probes learn from them",
+            at_least=0,
+            below=1,
+        ),
     ] = 0.05
+    held_out_from: Annotated[
+        str,
+        Flag(
+            "who is not trained on them: everyone, teachers and students; or, as in published tables, "
+            "only the users, students whose methods train on them otherwise",
+            choices=("everyone", "users"),
+        ),
+    ] = "everyone"
     validation: Annotated[
         float,
         Flag(
@@ -122,9 +135,7 @@ class Student:
     """Student: who learns."""
 
     student: Annotated[str | nn.Module, Flag("the student's architecture")] = "resnet8"
-    seed: Annotated[
-        int, Flag("of initialisation, order, augmentation and slices", at_least=0, at_most=MAX_SEED)
-    ] = 0
+    seed: Annotated[int, Flag("of initialisation, order and augmentation", at_least=0, at_most=MAX_SEED)] = 0
 
 
 @dataclasses.dataclass(frozen=True)

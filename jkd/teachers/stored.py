@@ -14,7 +14,7 @@ from jkd.interop.checkpoint import load_state_dict
 from jkd.interop.torch import from_state_dict
 from jkd.methods import METHODS
 from jkd.teachers.named import Named
-from jkd.teachers.teacher import Teacher
+from jkd.teachers.teacher import Teacher, TrainedOn
 
 
 def read(named: Named, num_classes: int, dtype: str) -> Teacher:
@@ -37,7 +37,8 @@ def read(named: Named, num_classes: int, dtype: str) -> Teacher:
     if path.is_dir():
         variables, seen = _from_run(named, path, num_classes)
         view = {name: seen[name] if value is None else value for name, value in view.items()}
-        return Teacher.of(network, variables, named.name, accuracy=named.accuracy, **view)
+        known = {"accuracy": named.accuracy, "trained_on": seen["trained_on"]}
+        return Teacher.of(network, variables, named.name, **known, **view)
     variables = from_state_dict(named.architecture, load_state_dict(path))
     head = models.head(variables)
     (classes,) = head.bias.shape
@@ -77,7 +78,20 @@ def _from_run(named: Named, folder: Path, num_classes: int) -> tuple[PyTree, dic
     form = abstract(models.create(named.architecture, num_classes), (height, width))
     variables = run_folder.restore_item(folder, "student", form)
     size = height if height == width else None
-    return variables, {"mean": tuple(seen["mean"]), "std": tuple(seen["std"]), "image_size": size}
+    view = {"mean": tuple(seen["mean"]), "std": tuple(seen["std"]), "image_size": size}
+    return variables, view | {"trained_on": trained_on(config)}
+
+
+def trained_on(config: dict[str, Any]) -> TrainedOn | None:
+    """Returns what the network of a run was trained on, from the run's configuration."""
+    seen = config["dataset"]
+    if not config["recipe"]["epochs"]:
+        return TrainedOn(seen["fingerprint"], 1.0)
+    if seen.get("trained_on_held_out"):
+        return TrainedOn(seen["fingerprint"], 0.0)
+    if seen["held_out"] and "trained_on_held_out" not in seen:
+        return None  # before there was one split for all runs, each drew its own
+    return TrainedOn(seen["fingerprint"], seen["held_out"])
 
 
 def _other_classes(named: Named, theirs: int, ours: int) -> UserError:

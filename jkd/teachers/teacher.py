@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,13 @@ from jkd.training.asking import TeacherNetwork
 from jkd.training.step import Augmentation
 
 Channels = tuple[float, float, float]
+
+
+class TrainedOn(NamedTuple):
+    """What a network was trained on: a data set, but for a fraction of each class's training images."""
+
+    fingerprint: str  # of the data set
+    held_out: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,6 +45,8 @@ class Teacher:
             that use it (CA-MKD, MKCD); None: it has none to give.
         accuracy: Its test accuracy in percent by the table it comes from, to be printed beside the one it has
             here; None: unknown.
+        trained_on: What it was trained on; None: that is not known, and runs that judge by images which it
+            should not have seen say so.
     """
 
     apply: Callable[[PyTree, Float[Array, "b h w c"]], Outputs | Array]
@@ -48,6 +57,7 @@ class Teacher:
     image_size: int | None = None
     head: Callable[[PyTree], Head] | None = None
     accuracy: float | None = None
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         """Checks what can be checked without images."""
@@ -66,9 +76,9 @@ class Teacher:
             percent(self.accuracy, f"{self.name}: accuracy")
 
     @classmethod
-    def of(cls, network: Any, variables: PyTree, name: str, **view: Any) -> "Teacher":
+    def of(cls, network: Any, variables: PyTree, name: str, **more: Any) -> "Teacher":
         """Returns a network of `jkd.models` with its variables as a teacher."""
-        return cls(partial(_evaluate, network), variables, name, head=head, **view)
+        return cls(partial(_evaluate, network), variables, name, head=head, **more)
 
     @property
     def is_jkds(self) -> bool:
