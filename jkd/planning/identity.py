@@ -112,7 +112,7 @@ def folder(parent: Path, identity: Mapping[str, Any], data: str, workdir: str | 
     Args:
         parent: Where it lies if no folder is named.
         identity: The run's configuration, of which its name holds a digest.
-        data: How its images are called in that name.
+        data: The data set's name.
         workdir: The folder, where one is named.
         again: Whether a run that other code of jkd began is to be made anew, beside it.
     """
@@ -121,7 +121,7 @@ def folder(parent: Path, identity: Mapping[str, Any], data: str, workdir: str | 
     else:
         digits = digest(dict(identity))
         method = "" if identity["method"] == "scratch" else f"-{identity['method']}"
-        words = re.sub(r"[^A-Za-z0-9]+", "-", data).strip("-")
+        words = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem).strip("-")
         name = f"{words}-{identity['student']}{method}-seed{identity['seed']}-{digits}"
         # Of data under another name, but with the same content, it is the same run.
         there = sorted(parent.glob(f"*-seed{identity['seed']}-{digits}"))

@@ -51,12 +51,11 @@ class Plan:
         job, recipe = self.job, self.experiment.recipe
         dataset, devices = job.dataset, job.task.devices
         settled = ", ".join(f"{name} {value}" for name, value in self.experiment.hyperparameters.items())
-        parts = [f"{len(job.train_indices):,} to train on"]
-        if len(job.held_out):
-            parts.append(f"{len(job.held_out):,} held out")
+        counts = {"to train on": len(job.train_indices), "held out": len(job.held_out)}
         if dataset.validation_images is not None:
-            parts.append(f"{len(dataset.validation_images):,} for validation")
-        parts.append(f"{len(dataset.test_images):,} to test on")
+            counts["for validation"] = len(dataset.validation_images)
+        counts["to test on"] = len(dataset.test_images)
+        parts = [f"{count:,} {what}" for what, count in counts.items() if count]
         height, width = dataset.train_images.shape[1:3]
         lines = [
             f"{self.folder}",
@@ -205,8 +204,7 @@ def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher 
     )
     listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
     identity = known.identify(experiment, job, listed, parts)
-    name = Path(dataset.name).stem
-    folder = known.folder(Path("runs"), identity, name, execution.workdir, execution.again)
+    folder = known.folder(Path("runs"), identity, dataset.name, execution.workdir, execution.again)
     ready = [_as_teacher(teacher) for teacher in who]
     check_fit(job, ready, known.student_name(experiment), experiment.method)
     notes = *dataset.notes, *seen_by_teachers(dataset, parts, method, ready)
@@ -258,8 +256,8 @@ def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan
         identity |= {"recipe": identity["recipe"] | {"epochs": 0}}
     if given.less:
         identity |= {"lessons": given.less}
-    folder = known.folder(Path(spec.teacher_dir), identity, Path(dataset.name).stem, None, False)
-    return dataclasses.replace(made, job=job, identity=identity, folder=folder)
+    folder = known.folder(Path(spec.teacher_dir), identity, dataset.name, None, False)
+    return dataclasses.replace(made, job=job, identity=identity, folder=folder, notes=job.dataset.notes)
 
 
 def _as_teacher(teacher: Teacher | Plan) -> Teacher:

@@ -58,7 +58,7 @@ class Data:
         str,
         Flag(
             "who is not trained on them: everyone, teachers and students; or, as in published tables, "
-            "only the users, students whose methods train on them otherwise",
+            "only users, students whose upper level is trained on them",
             choices=("everyone", "users"),
         ),
     ] = "everyone"

@@ -143,6 +143,9 @@ def test_tuning_looks_at_training_images_alone(command_line, whole):
     assert chosen["top1"] == max(trial["top1"] for trial in trials)
     contents = run.read(next((whole[0] / "tuning").iterdir()))
     assert contents.config["dataset"]["validation"] == 0.1
+    cell = run.read(whole[0] / "aver-seed0")
+    assert contents.config["teachers"] != cell.config["teachers"], "nor have their teachers seen them"
+    assert "learned from" not in str(contents.summary["notes"])
     assert "validation/top1" in contents.records[-1]
     assert "tuning.json" in (whole[0] / "table.md").read_text()
 
