@@ -28,7 +28,7 @@ _ROOMS = {
     "Teacher": "jkd.teachers",
     "Data": "jkd.data",
     "UserError": "jkd.errors",
-    "Interrupted": "jkd.training.loop",
+    "Interrupted": "jkd.machine.process",
     "Diverged": "jkd.training.loop",
     **{
         room: f"jkd.{room}"
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from jkd.distillation.student import Student, load
     from jkd.errors import UserError
     from jkd.front import compare, distil, plan
+    from jkd.machine.process import Interrupted
     from jkd.planning.experiment import Experiment
     from jkd.planning.plan import Plan
     from jkd.teachers import Teacher
-    from jkd.training.loop import Diverged, Interrupted
+    from jkd.training.loop import Diverged
 
 __all__ = [
     "Data",

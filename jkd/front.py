@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jkd import methods
-from jkd.comparison.compare import Compare, Table
+from jkd.comparison.compare import Compare
 from jkd.comparison.compare import compare as compare_settings
+from jkd.comparison.outcome import Table
 from jkd.distillation.distil import distil as carry_out
 from jkd.distillation.student import Student
 from jkd.errors import UserError, nearest
@@ -14,6 +15,7 @@ from jkd.methods import Method
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import Plan
 from jkd.planning.plan import plan as decide
+from jkd.planning.settings import time_limit
 
 NamedOrMade = str | Callable[..., Method]
 
@@ -48,12 +50,16 @@ def distil(method: NamedOrMade, **given: Any) -> Student:
 
     Raises:
         UserError: a mistake in the settings, found before anything is trained.
-        jkd.Interrupted: a signal asked to stop; what was done is saved, and the same call goes on from there.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved, and the same call
+            goes on from there.
         jkd.Diverged: the loss stopped being finite.
     """
-    decided = plan(method, **given)
+    experiment = Experiment.of(method, **given)
+    with time_limit(experiment.execution):
+        decided = decide(experiment)
+        trained = carry_out(decided)
     module = decided.experiment.student.student
-    return Student.of(carry_out(decided), None if isinstance(module, str) else module)
+    return Student.of(trained, None if isinstance(module, str) else module)
 
 
 def compare(compared: Sequence[NamedOrMade] = Compare.methods, /, **given: Any) -> Table | None:
@@ -70,7 +76,8 @@ def compare(compared: Sequence[NamedOrMade] = Compare.methods, /, **given: Any) 
 
     Raises:
         UserError: a mistake in the settings, found before anything is trained.
-        jkd.Interrupted: a signal asked to stop; what was done is saved, and the same call goes on from there.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved, and the same call
+            goes on from there.
     """
     names = []
     for method in compared:

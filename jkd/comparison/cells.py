@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jkd.distillation.distil import Faculty, distil
 from jkd.errors import UserError
 from jkd.flags import resolve
 from jkd.machine import files
+from jkd.machine.process import GOES_ON, Interrupted, Stopped, called
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import Plan, plans
 from jkd.planning.settings import digest
@@ -145,15 +147,25 @@ def make_ready(cells: Sequence[Cell]) -> Faculty | None:
     return found[0] if found else None
 
 
-def run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], object] = lambda: None) -> None:
+def run(cells: Sequence[Cell], done: Callable[[], object] = lambda: None) -> None:
     """Runs the cells that are not finished, `done` after each; waits for those another process is at.
 
     A cell whose loss stops being finite is marked as diverged, and the others go on.
 
     Raises:
-        jkd.training.loop.Interrupted: a signal asked to stop; what was done is saved.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved, and the message
+            says what is left.
     """
+    try:
+        _run(cells, make_ready(cells), done)
+    except Stopped as stopped:
+        reason = f"stopped by {called(stopped.signal)} between runs; {GOES_ON}"
+        raise Interrupted(stopped.signal, f"{reason}; {_left(cells)}") from None
+    except Interrupted as stopped:
+        raise Interrupted(stopped.signal, f"{stopped}; {_left(cells)}") from None
 
+
+def _run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], object]) -> None:
     def task(number: int, cell: Cell) -> Callable[[], None]:
         def call() -> None:
             result = cell.read()
@@ -172,6 +184,19 @@ def run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], objec
         return call
 
     _in_turn([task(number, cell) for number, cell in enumerate(cells, 1)])
+
+
+def _left(cells: Sequence[Cell]) -> str:
+    """Returns what is not finished: how many runs of each method, and how far those are that were begun."""
+    left = [(cell, result) for cell in cells if not (result := cell.read()).finished]
+    count = Counter(cell.choice.row.name for cell, _ in left)
+    begun = [
+        f"{cell.plan.folder.name} has {len(result.records)} of {cell.plan.job.epochs} epochs"
+        for cell, result in left
+        if result.records
+    ]
+    runs = ", ".join(f"{number} of {row}" for row, number in count.items())
+    return "; ".join([f"left: {len(left)} of {len(cells)} runs" + (f" ({runs})" if runs else ""), *begun])
 
 
 def _in_turn(tasks: Sequence[Callable[[], None]]) -> None:

@@ -4,22 +4,19 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from jkd import provenance
 from jkd.comparison import cells as running
+from jkd.comparison import outcome
 from jkd.comparison import tune as tuning
 from jkd.comparison.cells import Cell, Choice, Row
+from jkd.comparison.outcome import Table
 from jkd.errors import UserError, nearest
 from jkd.flags import MAX_SEED, Flag, resolve
 from jkd.machine import files
 from jkd.planning.experiment import Experiment
-from jkd.planning.plan import Plan
-from jkd.planning.settings import digest
+from jkd.planning.settings import digest, time_limit
 from jkd.report import comparison as pictures
-from jkd.report import table
-from jkd.report.results import Row as Statistics
-from jkd.report.results import rows
 from jkd.report.table import Published
 
 _EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
@@ -62,24 +59,6 @@ class Compare:
     ] = None
 
 
-class Table(NamedTuple):
-    """What a comparison found; shown as Markdown in a notebook.
-
-    `rows` are the methods' statistics over seeds, `folder` has everything, each run's folder too.
-    """
-
-    folder: Path
-    rows: list[Statistics]
-    markdown: str
-
-    def __str__(self) -> str:
-        """Returns the table in Markdown."""
-        return self.markdown
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown
-
-
 def compare(
     settings: Compare,
     base: Experiment,
@@ -101,11 +80,21 @@ def compare(
 
     Raises:
         UserError: a mistake in the settings, found before anything is trained.
-        jkd.training.loop.Interrupted: a signal asked to stop; what was done is saved, and the same call goes
-            on from there.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved, and the same call
+            goes on from there.
     """
-    settings = Compare(**resolve(Compare, vars(settings)))
-    _check(settings)
+    with time_limit(base.execution):
+        settings = Compare(**resolve(Compare, vars(settings)))
+        _check(settings)
+        return _compare(settings, base, hyperparameters, published or {})
+
+
+def _compare(
+    settings: Compare,
+    base: Experiment,
+    hyperparameters: Mapping[str, Mapping[str, Any]],
+    published: Mapping[str, Published],
+) -> Table | None:
     given = {row: hyperparameters.get(Row.of(row).name, {}) for row in settings.methods}
     decided = running.decide(base, _choices(settings, given))
     folder = _folder(settings, decided)
@@ -125,18 +114,17 @@ def compare(
         ]
         files.write_json(folder / "tuning.json", {"trials": scores})
         cells = running.within(folder, running.decide(base, _choices(settings, given)))
-    faculty = running.make_ready(cells)
     if settings.shard:
         first, step = _shard(settings.shard)
-        running.run(cells[first - 1 :: step], faculty)
+        running.run(cells[first - 1 :: step])
         print(
             f"shard {settings.shard} is finished; when all are, the same command without it makes the tables"
         )
         return None
-    facts = functools.partial(_facts, settings, cells, trials)
-    write = functools.partial(_write, folder, cells, _baseline(settings), published or {})
-    running.run(cells, faculty, done=lambda: write(facts()))
-    made = write(facts())
+    more = {"Tuned": tuning.described(settings.tune_trials)} if trials else {}
+    write = functools.partial(outcome.write, folder, cells, _baseline(settings), published, more)
+    running.run(cells, done=write)
+    made = write()
     print(made, flush=True)
     names = pictures.draw_all([cell.read() for cell in cells], _baseline(settings), folder)
     print(f"{folder} has table.md, table.csv, runs.csv, {', '.join(names)}", flush=True)
@@ -196,64 +184,3 @@ def _shard(text: str | None) -> tuple[int, int]:
     if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
         raise UserError(f"--shard={text}: it must be I/N with I from 1 to N, such as 1/4")
     return int(first), int(count)
-
-
-def _facts(settings: Compare, cells: Sequence[Cell], trials: Sequence[tuning.Trial]) -> dict[str, str]:
-    session = provenance.session()
-    plan = next((cell.plan for cell in cells if cell.plan.teachers), cells[0].plan)
-    dataset, recipe = plan.job.dataset, plan.experiment.recipe
-    names = [
-        row.get("name", "") + (f" ({row['epochs']} epochs)" if "epochs" in row else "")
-        for row in plan.identity["teachers"]
-    ]
-    facts = {
-        "Data": f"{dataset.name}: {len(dataset.train_images):,} training images; accuracies are on its "
-        f"test split, {len(dataset.test_images):,} images of {dataset.num_classes} classes",
-        "Held out": _held_out(plan),
-        "Student": plan.identity["student"],
-        "Teachers": ", ".join(names) or "none",
-        "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
-        "Seeds": ", ".join(map(str, settings.seeds)),
-    }
-    for choice in (cell.choice for cell in cells[: len(settings.methods)]):
-        name, method = choice.row
-        if choice.hyperparameters or name != method:
-            values = ", ".join(f"{name} {value}" for name, value in choice.hyperparameters.items())
-            facts[f"Set for {name}"] = values if name == method else f"{method}: {values or 'its defaults'}"
-    if trials:
-        facts["Tuned"] = (
-            f"at most {settings.tune_trials} choices for each method, scored on images held out from "
-            "training (tuning.json); test images had no part in the choice"
-        )
-    if notes := list(dict.fromkeys(note for cell in cells for note in cell.plan.notes)):
-        facts["Note"] = "; ".join(notes)
-    devices, versions = session["devices"], session["versions"]
-    facts["Command"] = f"`{session['command']}`"
-    facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    facts["Commit"] = f"{session['commit'] or 'unknown'}, {session['time']}"
-    facts["Device"] = f"{devices['count']} × {devices['kind']}, Python {session['python']}"
-    return facts
-
-
-def _held_out(plan: Plan) -> str:
-    spec = plan.experiment.data
-    if not spec.held_out:
-        return "nothing"
-    whom = "teachers and students" if spec.held_out_from == "everyone" else "students that learn from them"
-    return f"{spec.held_out:.3g} of each class's training images, from {whom}"
-
-
-def _write(
-    folder: Path,
-    cells: Sequence[Cell],
-    baseline: str,
-    published: Mapping[str, Published],
-    facts: dict[str, str],
-) -> Table:
-    results = [cell.read() for cell in cells]
-    found = rows(results, baseline)
-    text = table.markdown(results, found, baseline, facts, published)
-    files.write(folder / "table.md", text)
-    files.write(folder / "table.csv", table.comma_separated(found, published))
-    files.write(folder / "runs.csv", table.comma_separated_runs(results))
-    return Table(folder, found, text)

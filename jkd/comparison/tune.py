@@ -85,8 +85,16 @@ def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | 
     )
     print(f"tuning: {len(every)} runs, scored on images held out from training", flush=True)
     cells = running.within(folder / "tuning", running.decide(there, every))
-    running.run(cells, running.make_ready(cells))
+    running.run(cells)
     return [_trial(cell, cell.read()) for cell in cells]
+
+
+def described(trials: int) -> str:
+    """Returns what a table says of its hyperparameters."""
+    return (
+        f"at most {trials} choices for each method, scored on images held out from training (tuning.json); "
+        "test images had no part in the choice"
+    )
 
 
 def _trial(cell: Cell, result: Result) -> Trial:

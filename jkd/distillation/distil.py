@@ -59,7 +59,7 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
 
     Raises:
         UserError: the folder cannot be written, is in use, or belongs to another configuration.
-        jkd.training.loop.Interrupted: a signal asked to stop; what was done is saved.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved.
         jkd.training.loop.Diverged: the loss stopped being finite.
     """
     cache_programs(plan.experiment.execution)

@@ -1,7 +1,7 @@
 """What the command lines share: flags from the settings, mistakes in one line, exit statuses.
 
-Exit status: 0 done, 1 the loss stopped being finite, 2 a user's mistake or a full disk, 128 + n stopped by
-signal n (all saved).
+Exit status: 0 done, or stopped at --time-limit; 1 the loss stopped being finite; 2 a user's mistake or a full
+disk; 128 + n stopped by signal n. Whoever was stopped has saved.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from jkd.experiments import own_code
 from jkd.experiments.parser import Parser
 from jkd.flags import settings
 from jkd.machine import process, system
+from jkd.machine.process import Interrupted
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import plan
-from jkd.planning.settings import PARTS
-from jkd.training.loop import Diverged, Interrupted
+from jkd.planning.settings import PARTS, time_limit
+from jkd.training.loop import Diverged
 
 Part = TypeVar("Part")
 
@@ -56,11 +57,13 @@ def _distil(prog: str, method: str, arguments: list[str]) -> None:
     add_extras(parser, plan_only=True)
     values = parser.parse(arguments)
     only_plan = values.pop("plan")
-    planned = plan(Experiment.of(method, **values))
-    if only_plan:
-        print(planned)
-    else:
-        distil(planned)
+    experiment = Experiment.of(method, **values)
+    with time_limit(experiment.execution):
+        planned = plan(experiment)
+        if only_plan:
+            print(planned)
+        else:
+            distil(planned)
 
 
 def _train_teachers(prog: str, arguments: list[str]) -> None:
@@ -69,10 +72,11 @@ def _train_teachers(prog: str, arguments: list[str]) -> None:
         if name != "student":
             parser.add_settings(title(owner), owner)
     add_extras(parser)
-    planned = plan(Experiment.of("aver", **parser.parse(arguments)))
-    cache_programs(planned.experiment.execution)
-    count = len(Faculty.of(planned).rating.teachers)
-    print(f"{count} teachers are in {planned.experiment.teachers.teacher_dir}", flush=True)
+    experiment = Experiment.of("aver", **parser.parse(arguments))
+    with time_limit(experiment.execution):
+        cache_programs(experiment.execution)
+        count = len(Faculty.of(plan(experiment)).rating.teachers)
+        print(f"{count} teachers are in {experiment.teachers.teacher_dir}", flush=True)
 
 
 def program(name: str) -> str:
@@ -136,7 +140,7 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
             sys.stdout.flush()  # here, where a reader that is gone is understood
             return
         except Interrupted as stopped:
-            line, status = str(stopped), 128 + stopped.signal
+            line, status = str(stopped), 0 if stopped.at_time_limit else 128 + stopped.signal
         except KeyboardInterrupt as stopped:
             line = f"{prog}: stopped before or after training; the same command goes on from there"
             status = 128 + getattr(stopped, "signal", signal.SIGINT)
@@ -144,7 +148,7 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
             line, status = _mistake(error)
             line = f"{prog}: {' '.join(line.split())}"
         with suppress(OSError):  # the terminal is gone
-            print(line, file=sys.stdout if status > 2 else sys.stderr, flush=True)
+            print(line, file=sys.stderr if status in (1, 2) else sys.stdout, flush=True)
         process.leave(status)
 
 

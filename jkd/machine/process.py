@@ -1,4 +1,4 @@
-"""This process: the signals that ask it to stop, and where its output goes."""
+"""This process: what asks it to stop, signals or a time limit, and where its output goes."""
 
 import os
 import signal
@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, NoReturn
 
+from jkd.errors import UserError
+
+GOES_ON = "the same command goes on from there"
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -20,12 +23,26 @@ class Stopped(KeyboardInterrupt):
         self.signal = number
 
 
+class Interrupted(Exception):
+    """A signal, or the time limit, asked to stop; what was done is saved. `signal` is its number."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.signal = number
+
+    @property
+    def at_time_limit(self) -> bool:
+        """Whether it was the time limit, so that all went as the user wanted."""
+        return self.signal == signal.SIGALRM
+
+
+_limited = False  # whether there is a `time_limit`, whose signal is SIGALRM
 _received: list[list[int]] = []  # for each `heard` that is open, the signals since the outermost began
 
 
 @contextmanager
 def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]]:
-    """Hears SIGTERM, SIGINT and SIGHUP, and says so on standard error at once.
+    """Hears SIGTERM, SIGINT and SIGHUP, and a `time_limit`, and says so on standard error at once.
 
     A signal that the process was started to ignore, as by `nohup`, stays ignored. Only the main thread may
     handle signals; in another none is heard.
@@ -48,10 +65,12 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
 
     def tell() -> None:
         while number := os.read(reading, 1):
-            if number[0] in STOPPING:
-                say(f"\n{signal.Signals(number[0]).name} heard: {answer}\n")
+            if number[0] in numbers:
+                heard_of = "reached" if number[0] == signal.SIGALRM else "heard"
+                say(f"\n{called(number[0])} {heard_of}: {answer}\n")
         os.close(reading)
 
+    numbers = (*STOPPING, signal.SIGALRM) if _limited else STOPPING
     telling = threading.Thread(target=tell, daemon=True, name="signals")
     telling.start()
 
@@ -63,7 +82,7 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
             raise Stopped(number)
 
     _received.append(received)
-    taken = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in taken}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
@@ -75,6 +94,41 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
             signal.signal(number, handler)
         os.close(writing)
         telling.join(1)  # a process that ends now would end before it has answered
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Asks what is within to stop after so many seconds, in the way that signals do; None: never.
+
+    Raises:
+        Interrupted: The time was over where nothing was being trained. Training saves, and raises it itself.
+        UserError: This is not the main thread, which alone can be asked.
+    """
+    global _limited
+    if seconds is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(f"--time-limit={seconds:g}: it needs the main thread; call this there, or without it")
+    _limited = True
+    try:
+        with heard("stopping", interrupt=True):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    except Stopped as stopped:
+        if stopped.signal != signal.SIGALRM:
+            raise
+        raise Interrupted(stopped.signal, f"stopped by {called(stopped.signal)}; {GOES_ON}") from None
+    finally:
+        _limited = False
+
+
+def called(number: int) -> str:
+    """Returns how a signal is called that asked to stop."""
+    return "the time limit" if number == signal.SIGALRM else signal.Signals(number).name
 
 
 def say(text: str) -> None:

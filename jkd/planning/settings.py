@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import optax
@@ -10,7 +11,8 @@ from flax import linen as nn
 
 from jkd.data import Data as Arrays
 from jkd.data.images import LARGEST_SIZE
-from jkd.flags import MAX_SEED, Flag
+from jkd.flags import MAX_SEED, Flag, resolve
+from jkd.machine import process
 from jkd.teachers.teacher import Teacher
 
 # RepDistiller's recipe, shared by CA-MKD's and MMKD's code: 240 epochs, the rate ×0.1 at 150, 180 and 210.
@@ -154,6 +156,14 @@ class Execution:
     ] = None
     checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
     eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
+    time_limit: Annotated[
+        float | None,
+        Flag(
+            "seconds after which it stops, saved, with status 0; the next call goes on",
+            above=0,
+            default="none",
+        ),
+    ] = None
     again: Annotated[bool, Flag("make a run that other code of jkd made anew, in a folder beside it")] = False
 
 
@@ -181,6 +191,16 @@ def nesterov(recipe: Recipe, spec: Teachers, taught: bool) -> bool:
 def schedule(rate: float, steps: int) -> optax.Schedule:
     """Returns the learning rate over `steps`: constant, ×0.1 at each of DECAYS."""
     return optax.piecewise_constant_schedule(rate, {round(fraction * steps): 0.1 for fraction in DECAYS})
+
+
+def time_limit(execution: Execution) -> AbstractContextManager[None]:
+    """Stops what is within when --time-limit is over, counted from here.
+
+    Raises:
+        UserError: a setting of `execution` is out of range.
+        jkd.Interrupted: the time is over.
+    """
+    return process.time_limit(resolve(Execution, vars(execution))["time_limit"])
 
 
 def digest(config: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Training from the first step, or from a checkpoint, to the last."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from jaxtyping import PyTree
 
 from jkd.data import epoch_indices
 from jkd.machine import process
+from jkd.machine.process import Interrupted
 from jkd.run import Run
 from jkd.training import deployed
 from jkd.training.calls import compile_call
@@ -25,14 +25,6 @@ from jkd.training.state import State, student_variables, with_student
 from jkd.training.step import Task
 
 _ACCELERATOR_STEPS_PER_CALL = 100
-
-
-class Interrupted(Exception):
-    """SIGTERM, SIGINT or SIGHUP came; the state is saved. `signal` is its number."""
-
-    def __init__(self, number: int, message: str):
-        super().__init__(message)
-        self.signal = number
 
 
 class Diverged(Exception):
@@ -50,7 +42,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
     """Trains from the newest checkpoint in `run`, or from `state`, to the last epoch.
 
     Raises:
-        Interrupted: a signal asked to stop; what was done is saved.
+        Interrupted: a signal or the time limit asked to stop; what was done is saved.
         Diverged: the loss is not finite any more.
     """
     task, name = job.task, run.workdir.name
@@ -177,8 +169,8 @@ def _stop(job: Job, run: Run, step: int, number: int) -> None:
     run.close()
     raise Interrupted(
         number,
-        f"{run.workdir.name}: stopped by {signal.Signals(number).name}, saved at step {step:,} of "
-        f"{job.task.total_steps:,} in {run.workdir}; the same command goes on from there",
+        f"{run.workdir.name}: stopped by {process.called(number)}, saved at step {step:,} of "
+        f"{job.task.total_steps:,} in {run.workdir}; {process.GOES_ON}",
     )
 
 
