@@ -4,19 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jkd import data, methods, models, teachers
+from jkd import data, models
 from jkd.data import Dataset
-from jkd.data.lessons import Lessons, taught
+from jkd.data.lessons import taught
 from jkd.errors import UserError
-from jkd.flags import resolve
-from jkd.methods import Method
 from jkd.planning import identity as known
 from jkd.planning import settings
+from jkd.planning.draft import Draft
 from jkd.planning.experiment import Experiment
 from jkd.planning.fit import check_fit
-from jkd.planning.images import augmentation_of, check_held_out, seen_by_teachers, split
+from jkd.planning.images import augmentation_of, seen_by_teachers, split
 from jkd.teachers import stored
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
@@ -102,54 +101,16 @@ def plans(experiments: Sequence[Experiment]) -> list[Plan]:
         UserError: a setting is unknown, out of range, or does not fit another, the data or the machine. All
             settings are checked before any image is read.
     """
-    drafts = [_draft(experiment) for experiment in experiments]
-    for source in dict.fromkeys(_source(draft.experiment) for draft in drafts):
+    drafts = [Draft.of(experiment) for experiment in experiments]
+    for source in dict.fromkeys(draft.source for draft in drafts):
         data.check(*source)
     datasets: dict[Any, Dataset] = {}
     known_teachers: dict[Any, Teacher | Plan] = {}
-    return [_decide(draft, _dataset(draft.experiment, datasets), known_teachers) for draft in drafts]
+    return [_decide(draft, _dataset(draft, datasets), known_teachers) for draft in drafts]
 
 
-class _Draft(NamedTuple):
-    """What can be decided before any image is read."""
-
-    experiment: Experiment  # checked and complete, but for what depends on the network or the data
-    method: Method
-    teachers: list[Named | Teacher]
-    lessons: Lessons = Lessons()
-
-
-def _draft(given: Experiment) -> _Draft:
-    parts = {name: resolve(owner, vars(getattr(given, name))) for name, owner in settings.PARTS.items()}
-    make = methods.find(given.method)
-    try:
-        own = resolve(make, given.hyperparameters)
-        method = make(**own)
-    except UserError as error:
-        raise UserError(f"{given.method}: {error}") from None
-    made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
-    experiment = dataclasses.replace(given, hyperparameters=own, **made)
-    check_held_out(experiment.data, given.method, method)
-    if isinstance(experiment.student.student, str):
-        try:
-            models.maker(experiment.student.student)
-        except UserError as error:
-            raise UserError(f"--student: {error}") from None
-    who: list[Named | Teacher] = []
-    if method.needs_teachers:
-        who = teachers.parse(experiment.teachers.teachers, experiment.teachers.teacher_seed)
-    Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
-    return _Draft(experiment, method, who)
-
-
-def _source(experiment: Experiment) -> tuple[Any, ...]:
-    """Returns what `data.load` is called with."""
-    spec = experiment.data
-    return spec.dataset, spec.data_dir, spec.image_size, experiment.execution.cache_dir
-
-
-def _dataset(experiment: Experiment, loaded: dict[Any, Dataset]) -> Dataset:
-    source, validation = _source(experiment), experiment.data.validation
+def _dataset(draft: Draft, loaded: dict[Any, Dataset]) -> Dataset:
+    source, validation = draft.source, draft.experiment.data.validation
     if source not in loaded:
         loaded[source] = data.load(*source)
     if validation and (source, validation) not in loaded:
@@ -157,7 +118,7 @@ def _dataset(experiment: Experiment, loaded: dict[Any, Dataset]) -> Dataset:
     return loaded[source, validation] if validation else loaded[source]
 
 
-def _decide(draft: _Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher | Plan]") -> Plan:
+def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher | Plan]") -> Plan:
     experiment, method = draft.experiment, draft.method
     dtype = experiment.recipe.dtype
     who = tuple(_teacher(experiment, one, dataset, known_teachers) for one in draft.teachers)
@@ -246,7 +207,7 @@ def _training_of(given: Named, experiment: Experiment, dataset: Dataset) -> Plan
         execution=dataclasses.replace(experiment.execution, workdir=None, again=False),
     )
     try:
-        made = _decide(_draft(alone)._replace(lessons=given.lessons), dataset, {})
+        made = _decide(Draft.of(alone)._replace(lessons=given.lessons), dataset, {})
     except UserError as error:
         raise UserError(f"--teachers: {given.name}: {error}" if given.less else str(error)) from None
     job, identity = made.job, made.identity

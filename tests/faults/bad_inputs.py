@@ -121,7 +121,7 @@ FLAGS = [
     ("a negative decay", "--weight-decay=-1", "--weight-decay=-1"),
     ("an unknown type", "--dtype=float16", "float16"),
     ("all held out", "--held-out=1", "--held-out=1"),
-    ("nothing held out", "--held-out=0", "--held-out=0"),
+    ("less than nothing held out", "--held-out=-0.1", "--held-out=-0.1"),
     ("a negative seed", "--seed=-1", "--seed=-1"),
     ("a seed that is no number", "--seed=x", "x"),
     ("a negative teacher's seed", "--teacher-seed=-1", "--teacher-seed=-1"),
