@@ -8,6 +8,7 @@ from jkd.experiments import own_code
 from jkd.experiments.cli import guard, run_method, run_teachers
 from jkd.experiments.compare import run_compare
 from jkd.experiments.export import run_export
+from jkd.experiments.listening import run_listening
 from jkd.experiments.predict import run_predict
 
 _PROG = "python -m jkd.experiments"
@@ -15,6 +16,7 @@ _OTHERS = {
     "teacher": run_teachers,
     "compare": run_compare,
     "export": run_export,
+    "listening": run_listening,
     "predict": run_predict,
 }
 

@@ -52,7 +52,8 @@ def _parser(rows: Mapping[str, str]) -> Parser:
     parser.add_argument_group("Recipe of a published table").add_argument(
         "--recipe",
         metavar="TEXT",
-        help="flags from experiments/NAME.toml or a path; what is given here goes first",
+        help="flags from experiments/NAME.toml or a path, :SETTING behind it where it has settings; "
+        "what is given here goes first",
     )
     for owner in PARTS.values():
         parser.add_settings(title(owner), owner, without=("seed", "workdir"))

@@ -10,6 +10,9 @@ flat = { bilevel = false }    # --no-flat.bilevel
 [published]                   # by row: top-1 in percent, and where it is reported
 scratch = { top1 = 70.36, epoch = "last", seeds = 3, source = "..." }
 demkd = { top1 = 75.25, source = "..." } # which says neither the epoch nor the seeds
+
+[settings.experts]            # --recipe=NAME:experts: the flags above with these in their place
+teachers = ["resnet20:classes=0-6", "resnet20:classes=7-13"]
 ```
 """
 
@@ -34,12 +37,14 @@ class Recipe(NamedTuple):
     published: dict[str, Published]
 
 
-def load(name_or_path: str) -> Recipe:
-    """Reads a recipe: a path, or the name of one in the repository's `experiments/`.
+def load(given: str) -> Recipe:
+    """Reads a recipe: a path, or the name of one in the repository's `experiments/`; `:SETTING` behind it.
 
     Raises:
-        UserError: there is none, it cannot be read, or it needs a network or method that jkd has not got.
+        UserError: there is none, it cannot be read, has settings of which none or an unknown one is named, or
+            needs a network or method that jkd has not got.
     """
+    name_or_path, _, setting = given.partition(":")
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = _FOLDER / f"{name_or_path}.toml"
@@ -51,7 +56,7 @@ def load(name_or_path: str) -> Recipe:
         )
     try:
         content = tomllib.loads(path.read_text())
-        flags = content["flags"]
+        flags = _with_setting(path, content["flags"], content.get("settings", {}), setting)
         arguments = _arguments(path, flags)
         published = {
             method: _published(path, method, entry) for method, entry in content.get("published", {}).items()
@@ -62,6 +67,18 @@ def load(name_or_path: str) -> Recipe:
         raise UserError(f"--recipe={path}: it is no recipe ({error!r}); see {_FOLDER}") from None
     _check_there(path, flags)
     return Recipe(arguments, published)
+
+
+def _with_setting(path: Path, flags: Any, settings: dict[str, Any], setting: str) -> Any:
+    if not setting and not settings:
+        return flags
+    if setting in settings:
+        return flags | settings[setting]
+    name = path.stem if path.parent == _FOLDER else path
+    if not settings:
+        raise UserError(f"--recipe={name}:{setting}: it has no settings; give --recipe={name}")
+    told = f"there is no setting '{setting}'{nearest(setting, settings)}" if setting else "it has settings"
+    raise UserError(f"--recipe={name}: {told}; give one as --recipe={name}:SETTING, of {', '.join(settings)}")
 
 
 def _published(path: Path, method: str, entry: dict[str, Any]) -> Published:

@@ -7,14 +7,16 @@ import pytest
 
 import jkd
 from jkd import models
-from jkd.comparison.cells import Row
+from jkd.comparison.cells import Choice, Row
 from jkd.errors import UserError
 from jkd.experiments import recipes
 from jkd.experiments.compare import run_compare
 from jkd.flags import settings
 from jkd.methods import METHODS
+from jkd.teachers import parse
 
-PATHS = sorted((Path(jkd.__file__).parent.parent / "experiments").glob("*.toml"))
+MIXED = Path(jkd.__file__).parent.parent / "experiments" / "mixed-teachers.toml"
+PATHS = sorted(set(MIXED.parent.glob("*.toml")) - {MIXED})
 
 
 def test_the_papers_pairs_are_there():
@@ -41,6 +43,34 @@ def test_a_recipe_can_be_read_and_says_where_its_numbers_are_from(path):
     for name, values in flags.items():
         if isinstance(values, dict):
             assert values.keys() <= {setting.name for setting in settings(METHODS[rows[name]])}
+
+
+@pytest.mark.parametrize("setting", tomllib.loads(MIXED.read_text())["settings"])
+def test_every_setting_of_mixed_teachers_can_be_run(setting, monkeypatch):
+    seen = []
+    monkeypatch.setattr("jkd.experiments.compare.compare", lambda *arguments: seen.extend(arguments))
+    run_compare([f"--recipe=mixed-teachers:{setting}"])
+    compared, base, hyperparameters, _ = seen
+    assert compared.workdir == f"mixed-teachers/{setting}"
+    teachers = parse(base.teachers.teachers, 0)
+    for row in compared.methods:
+        Choice.of(row, hyperparameters[Row.of(row).name], 0)
+    # As strong as the others, whose weights sum to one.
+    assert hyperparameters["camkd"] == {"alpha": len(teachers), "beta": 100 * len(teachers)}
+
+
+def test_settings_are_flags_in_place_of_others(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "[flags]\nepochs = 2\nseeds = [0]\n[settings.long]\nepochs = 9\n[settings.longer]\nepochs = 10\n"
+    )
+    assert recipes.load(f"{path}:long").arguments == ("--epochs=9", "--seeds=0")
+    with pytest.raises(UserError, match=r"it has settings; give one as .*:SETTING, of long, longer"):
+        recipes.load(str(path))
+    with pytest.raises(UserError, match=r"no setting 'lang'.*did you mean 'long'"):
+        recipes.load(f"{path}:lang")
+    with pytest.raises(UserError, match="vgg13-vgg8:long: it has no settings"):
+        recipes.load("vgg13-vgg8:long")
 
 
 def test_flags_of_every_kind(tmp_path):
@@ -97,6 +127,7 @@ def test_mistakes_in_a_recipe(tmp_path, text, words):
 
 BROKEN = {
     "flags = 3": "must be a table",
+    "settings = 3\n[flags]": "it is no recipe",
     "[flags]\nhelp = true": "'help' is no setting",
     "[flags]\nteachers = [1]": "must name networks",
     "[flags]\nstudent = 3": "must name networks",
