@@ -88,8 +88,8 @@ def taught(dataset: Dataset, lessons: Lessons, seed: int) -> Dataset:
         images = _grey(images)
     if lessons.resolution < 1:
         images = _coarse(images, lessons.resolution)
-    note = f"{dataset.name}: the training images are taught as {lessons}, drawn with seed {seed}"
-    notes = (*dataset.notes, note)
+    drawn = f", drawn with seed {seed}" if lessons.wrong_labels else ""
+    notes = (*dataset.notes, f"{dataset.name}: the training images are taught as {lessons}{drawn}")
     return dataclasses.replace(dataset, train_images=images, train_labels=labels, notes=notes)
 
 

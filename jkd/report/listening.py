@@ -99,7 +99,7 @@ def measure(
         uniform: The row with uniform weights, for methods that have none of their own.
         experts: What `expertise` gives.
     """
-    alike = {row.method: row for row in listeners if row.listens_alike}
+    alike = {row.method: row for row in reversed(listeners) if row.listens_alike}  # the first of a method
     named = {row.name: row for row in listeners}
     found = []
     for row in listeners:

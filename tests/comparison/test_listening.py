@@ -124,7 +124,7 @@ dataset = "npz:{data}"
 student = "tiny"
 epochs = 2
 batch_size = 64
-teacher_epochs = 6
+teacher_epochs = 40
 seeds = [0]
 methods = ["uniform=distill", "trust=distill", "bomd"]
 baseline = "uniform"
