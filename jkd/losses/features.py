@@ -42,7 +42,7 @@ def mse(
 
 def orthogonal_alignment(
     student_map: Float[Array, "batch height_s width_s channels"],
-    projected_teacher_map: Float[Array, "batch height_t width_t channels"],
+    teacher_map: Float[Array, "batch height_t width_t channels"],
 ) -> Float[Array, " batch"]:
     """Squared distance of channel-normalised features, averaged over positions; in [0, 4].
 
@@ -50,12 +50,12 @@ def orthogonal_alignment(
 
     Args:
       student_map: F_s.
-      projected_teacher_map: F_k P_k, the teacher's map carried into the student's channels by an
-        orthonormal projection.
+      teacher_map: F_k; the narrower of the two has been carried into the wider's channels by an orthonormal
+        projection.
 
     Returns:
-      The mean over positions of ‖F_s/‖F_s‖ − F_k P_k/‖F_k P_k‖‖², norms over channels. Where a map is zero it
-      has no direction: the zero vector stands for it, and it gets no gradient there.
+      The mean over positions of ‖F_s/‖F_s‖ − F_k/‖F_k‖‖², norms over channels. Where a map is zero it has no
+      direction: the zero vector stands for it, and it gets no gradient there.
 
     Source: ours. The abstract of BOMD (Gong and Wen, Electronics 13(16):3345, 2024) names an alignment loss
     without its formula; directions are compared because an orthonormal projection does not bring the
@@ -64,9 +64,9 @@ def orthogonal_alignment(
     Raises:
       AssertionError: the channels differ.
     """
-    student_map, projected_teacher_map = match_size(student_map, projected_teacher_map)
-    chex.assert_equal_shape([student_map, projected_teacher_map])
-    difference = unit_vectors(student_map) - unit_vectors(projected_teacher_map)
+    student_map, teacher_map = match_size(student_map, teacher_map)
+    chex.assert_equal_shape([student_map, teacher_map])
+    difference = unit_vectors(student_map) - unit_vectors(teacher_map)
     return jnp.sum(difference**2, axis=-1).mean(axis=(1, 2))
 
 

@@ -109,6 +109,26 @@ def test_plain_bomd_with_kd_alone_is_aver(student, teachers):
     )
 
 
+def alignment_to(teacher, student):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, (teacher,))
+    return float(evaluate(method, variables, student, (teacher,)).metrics["alignment"])
+
+
+def test_a_copy_of_the_teacher_is_aligned_from_the_start(teachers):
+    for teacher in teachers:
+        assert alignment_to(teacher, teacher) == pytest.approx(0, abs=1e-6)
+
+
+def test_of_a_wider_teacher_what_the_student_cannot_hold_counts_as_missing():
+    # Half of each of the teacher's vectors lies in channels that P leaves out: 2 - 2 cos 45°.
+    narrow = outputs(jax.random.key(0), 3)
+    narrow = narrow._replace(features=(1 + narrow.features[-1],))
+    wide = narrow._replace(features=(jnp.concatenate([narrow.features[-1]] * 2, -1),))
+    assert alignment_to(wide, narrow) == pytest.approx(2 - 2**0.5, abs=1e-5)
+    assert alignment_to(narrow, wide) == pytest.approx(2 - 2**0.5, abs=1e-5)
+
+
 def test_standardising_teachers_changes_the_alignment_only(student, teachers):
     plain, standardised = (methods.create("bomd", standardise_teachers=s) for s in (False, True))
     variables = plain.init(jax.random.key(0), student, teachers)
