@@ -51,12 +51,13 @@ def training(
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     signatures = jax.eval_shape(partial(teacher_outputs, seeing), variables, images)
     key = jax.random.key(0, impl="rbg")
-    state = initial(key, jax.random.key(0), method, network, signatures, lower, images)
+    count = 10 * batch_size
+    state = initial(key, jax.random.key(0), method, network, signatures, lower, images, count)
     state = devices.replicate(with_totals(task, state, variables, shape))
     variables = devices.replicate(variables)
-    count = 10 * batch_size
     pixels = jax.random.bits(jax.random.key(1), (count, *shape[1:]), jnp.uint8)
-    data = devices.replicate(Images(pixels, jax.random.randint(jax.random.key(2), (count,), 0, classes)))
+    labels = jax.random.randint(jax.random.key(2), (count,), 0, classes)
+    data = devices.replicate(Images(pixels, labels, jnp.arange(count)))
     per_call = 1 if devices.on_cpu else steps
     call = compile_call(task, per_call)
     level = method.upper_level

@@ -75,7 +75,10 @@ def _facts(cells: Sequence[Cell]) -> dict[str, str]:
     for choice in {cell.choice.row: cell.choice for cell in cells}.values():
         name, method = choice.row
         if choice.hyperparameters or name != method:
-            values = ", ".join(f"{name} {value}" for name, value in choice.hyperparameters.items())
+            values = ", ".join(
+                f"{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+                for name, value in choice.hyperparameters.items()
+            )
             facts[f"Set for {name}"] = values if name == method else f"{method}: {values or 'its defaults'}"
     if notes := list(dict.fromkeys(note for cell in cells for note in cell.plan.notes)):
         facts["Note"] = "; ".join(notes)

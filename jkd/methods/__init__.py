@@ -10,6 +10,7 @@ from typing import Any
 from jkd.errors import UserError, nearest
 from jkd.flags import resolve
 from jkd.methods.aekd import aekd
+from jkd.methods.amal import amal
 from jkd.methods.amtmlkd import amtmlkd
 from jkd.methods.aver import aver
 from jkd.methods.base import Batch, Loss, Memory, Method, TeacherOutputs, UpperLevel, Variables
@@ -26,6 +27,7 @@ from jkd.methods.scratch import scratch
 
 METHODS: dict[str, Callable[..., Method]] = {
     "aekd": aekd,
+    "amal": amal,
     "amtmlkd": amtmlkd,
     "aver": aver,
     "bomd": bomd,

@@ -20,10 +20,14 @@ Metrics = dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """What a loss sees of the examples: labels, and images as networks see them (augmented, standardised)."""
+    """What a loss sees of the examples: labels, and images as networks see them (augmented, standardised).
+
+    `positions` says which training images they are, where they are a training batch.
+    """
 
     images: Float[Array, "batch height width channels"]
     labels: Int[Array, " batch"]
+    positions: Int[Array, " batch"] | tuple[()] = ()
 
 
 class TeacherOutputs(NamedTuple):
@@ -91,6 +95,9 @@ class UpperLevel(NamedTuple):
     `inner_losses` holds one loss per unrolled step. Each step uses the student's own optimizer in its
     present state. Without a `memory` the unrolled steps see the present training batch and the outer loss a
     batch held out from training; with one, both see a batch drawn from it.
+
+    `per_example`: `Method.init` gives the upper-level variables of one training image, the trainer gives each
+    its own, along a first axis; a loss finds those of its batch at `Batch.positions`.
     """
 
     inner_losses: tuple[LossFn, ...]
@@ -102,6 +109,7 @@ class UpperLevel(NamedTuple):
     memory: Memory | None = None
     estimator: Estimator = "unrolled"
     rematerialise: bool = False
+    per_example: bool = False
 
 
 class Examples(NamedTuple):
@@ -149,6 +157,7 @@ class Method(NamedTuple):
         Callable[[optax.GradientTransformation, optax.Schedule, float], optax.GradientTransformation] | None
     ) = None
     needs_teachers: bool = True
+    number_of_teachers: int | None = None  # the only one that it is for
     predict: Predict | None = None  # None: the student's network predicts alone
     # What is found out before distillation: from the state that `init` gave, the teachers' names, the
     # training images, and a stratified part (--held-out) that is taken out of these to judge by.

@@ -125,6 +125,9 @@ def mmkd(
     stop_student_inputs: Annotated[
         bool, Flag("no gradient through the student's outputs where the weight networks see them")
     ] = True,
+    bilevel: Annotated[
+        bool, Flag("learn the weight networks; off: they stay as they were drawn", group=UPPER)
+    ] = True,
     buffer_size: Annotated[int, Flag("images in the hard buffer", at_least=1, group=UPPER)] = 256,
     every: Every = 5,
     matching_steps: Annotated[
@@ -192,7 +195,7 @@ def mmkd(
         estimator=estimator,
         rematerialise=rematerialise,
     )
-    return Method(init, loss, upper_level)
+    return Method(init, loss, upper_level if bilevel else None)
 
 
 def _linear(inputs: Float[Array, "batch inputs"], width: int, name: str) -> Float[Array, "batch width"]:

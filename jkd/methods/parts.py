@@ -226,7 +226,9 @@ def combine(
         )
 
     prepare = preparation(remembered, teacher_maps)
-    return Method(init, loss, optimizer=optimizer if special else None, prepare=prepare)
+    count = remembered.teachers if remembered else None
+    own = optimizer if special else None
+    return Method(init, loss, optimizer=own, prepare=prepare, number_of_teachers=count)
 
 
 def weight_metrics(of: str, weights: Weights, labels: Int[Array, " batch"], classes: int) -> Metrics:

@@ -35,6 +35,7 @@ class Remembered(NamedTuple):
     init: Callable[[PRNGKeyArray, int], PyTree]  # from the number of teachers
     weigh: Callable[[PyTree, Distances], tuple[Weights, PyTree]]  # and the next state
     prepare: Callable[[tuple[str, ...], Examples], Found] | None = None  # on images held out
+    teachers: int | None = None  # the only number of teachers that it is for
 
 
 def _shares(share: Float[Array, " teachers"], losses: Distances) -> tuple[Weights, PyTree]:
@@ -62,7 +63,7 @@ def _best(names: tuple[str, ...], held_out: Examples) -> Found:
 def given(shares: tuple[float, ...]) -> Remembered:
     """The same weights throughout, in proportion to `shares`."""
     share = np.asarray(shares, np.float32)
-    return Remembered(lambda key, teachers: jnp.asarray(share / share.sum()), _shares)
+    return Remembered(lambda key, _: jnp.asarray(share / share.sum()), _shares, teachers=len(shares))
 
 
 def dropping(probability: float) -> Remembered:

@@ -49,6 +49,11 @@ class Draft(NamedTuple):
         who: list[Named | Teacher] = []
         if method.needs_teachers:
             who = teachers.parse(experiment.teachers.teachers, experiment.teachers.teacher_seed)
+        if method.number_of_teachers not in (None, len(who)):
+            raise UserError(
+                f"{given.method}: its settings are for {method.number_of_teachers} teachers, "
+                f"and there are {len(who)}: {','.join(map(str, experiment.teachers.teachers))}"
+            )
         Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
         return cls(experiment, method, who)
 

@@ -31,5 +31,6 @@ def begin(job: Job, teachers: tuple[PyTree, ...]) -> tuple[State, tuple[TeacherO
     # Drawing initial values with threefry compiles for seconds on the CPU, once for each shape.
     key = jax.random.key(job.seed, impl="rbg")
     step_key = jax.random.key(job.seed)
-    state = initial(key, step_key, task.method, task.student, signatures, task.optimizer, images)
+    examples = len(job.dataset.train_labels)
+    state = initial(key, step_key, task.method, task.student, signatures, task.optimizer, images, examples)
     return with_totals(task, state, teachers, shape), signatures

@@ -41,7 +41,7 @@ def _pick(task: Task, data: Images, train: Any, held_out: Any) -> tuple[Images, 
     """Gathers a batch, split over the devices, and a held-out one where there is one."""
 
     def pick(positions: Any) -> Images:
-        return task.devices.shard(Images(data.images[positions], data.labels[positions]))
+        return task.devices.shard(Images(*(field[positions] for field in data)))
 
     return pick(train), pick(held_out) if held_out.shape[-1] else None
 

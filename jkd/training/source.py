@@ -22,7 +22,8 @@ class Source:
             self._held_out_size = job.batch_size
         stats = job.task.devices.mesh.devices.flat[0].memory_stats() or {}
         limit = stats.get("bytes_limit", np.inf)
-        data = Images(job.dataset.train_images, job.dataset.train_labels)
+        every = np.arange(len(job.dataset.train_labels), dtype=np.int32)
+        data = Images(job.dataset.train_images, job.dataset.train_labels, every)
         self._resident: Images | None = None
         if data.images.nbytes <= _RESIDENT_SHARE * limit:
             self._resident = job.task.devices.replicate(data)
@@ -41,7 +42,7 @@ class Source:
         if self._resident is not None:
             return self._resident, draw
         every = np.concatenate([draw.train.ravel(), draw.held_out.ravel()])
-        images = Images(job.dataset.train_images[every], job.dataset.train_labels[every])
+        images = Images(job.dataset.train_images[every], job.dataset.train_labels[every], every)
         here = np.arange(len(every), dtype=np.int32)
         train, rest = here[: draw.train.size], here[draw.train.size :]
         return images, Draw(train.reshape(draw.train.shape), rest.reshape(draw.held_out.shape))

@@ -81,9 +81,11 @@ def initial(
     teachers: tuple[TeacherOutputs, ...],
     lower_optimizer: optax.GradientTransformation,
     images: jax.ShapeDtypeStruct,
+    examples: int,
 ) -> State:
     """Returns the state before the first step, from a key to initialise with and the key of all steps.
 
+    `examples` is the number of training images, of which a batch has the form of `images`.
     Its totals are empty; see `jkd.training.step.with_totals`.
     """
     student_key, method_key = jax.random.split(key)
@@ -95,6 +97,9 @@ def initial(
     stats = Split(variables["batch_stats"], own.state)
     upper_opt_state: PyTree = ()
     memory: PyTree = ()
+    if method.upper_level is not None and method.upper_level.per_example:
+        each = jax.tree.map(lambda x: jnp.broadcast_to(x, (examples, *x.shape)), own.upper)
+        own = own._replace(upper=each)
     if method.upper_level is not None:
         upper_opt_state = method.upper_level.optimizer.init(own.upper)
         if method.upper_level.memory is not None:

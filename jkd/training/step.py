@@ -21,10 +21,11 @@ _AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE, _DROPOUT = range(4)
 
 
 class Images(NamedTuple):
-    """A data set, or a batch of it, as it is stored."""
+    """A data set, or a batch of it, as it is stored; `positions` are those in the training images."""
 
     images: UInt8[Any, "examples height width channels"]
     labels: Int[Any, " examples"]
+    positions: Int[Any, " examples"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Seen(NamedTuple):
 
 def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images | None) -> Seen:
     """Augments the step's batch and asks the teachers about it. Held-out images are only standardised."""
-    batch = Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels)
+    batch = Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels, raw.positions)
     held_out = None
     if raw_held_out is not None:
         held_out = Batch(task.augmentation.evaluate(raw_held_out.images), raw_held_out.labels)
@@ -168,7 +169,8 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
 def with_totals(task: Task, state: State, teachers: PyTree, images: tuple[int, ...]) -> State:
     """Returns the state with totals of zero for each metric of a step on batches of shape `images`."""
     names = ("outer_loss", "hypergradient_norm", "updates") if task.method.upper_level is not None else ()
-    raw = jax.eval_shape(lambda: Images(jnp.zeros(images, jnp.uint8), jnp.zeros(images[0], jnp.int32)))
+    places = jax.ShapeDtypeStruct(images[:1], jnp.int32)
+    raw = Images(jax.ShapeDtypeStruct(images, jnp.uint8), places, places)
 
     def metrics(state: State, teachers: PyTree, raw: Images) -> Metrics:
         seen = observe(task, state, teachers, raw, None)

@@ -64,11 +64,12 @@ def train(method, teachers, relative_rate=lambda step: 1.0):
     variables = teachers if method.needs_teachers else ()
     images = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     seen = jax.eval_shape(partial(teacher_outputs, task.teachers), variables, images)
-    state = initial(key, jax.random.key(0), method, STUDENT, seen, task.optimizer, images)
+    state = initial(key, jax.random.key(0), method, STUDENT, seen, task.optimizer, images, 2 * BATCH)
     state = with_totals(task, state, variables, SHAPE)
 
     rng = np.random.default_rng(0)
-    data = Images(rng.integers(0, 256, (2 * BATCH, *SHAPE[1:]), np.uint8), np.arange(2 * BATCH) % CLASSES)
+    every = np.arange(2 * BATCH)
+    data = Images(rng.integers(0, 256, (2 * BATCH, *SHAPE[1:]), np.uint8), every % CLASSES, every)
     level = method.upper_level
     held_out = np.arange(BATCH, 2 * BATCH if level and level.memory is None else BATCH)[None]
     draw = Draw(np.arange(BATCH)[None], held_out)
@@ -78,7 +79,12 @@ def train(method, teachers, relative_rate=lambda step: 1.0):
         yield state, metrics
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
+# Those whose programs take longest to compile, and share their parts with others.
+SLOW = ("amal",)
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in methods.METHODS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls_and_stays_finite(name, teachers):
     losses = []
     for _, metrics in train(methods.create(name), teachers):
