@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_parts import LABELS, STUDENT, TEACHERS, init, loss
 
+import jkd
 from jkd import methods
 from jkd.errors import UserError
 from jkd.losses.logits import kd
@@ -160,3 +161,8 @@ def test_with_teacher_maps_no_teacher_weighs_more_for_its_scale(maps):
         variables, _ = prepared(method, teachers)
         found.append(loss(method, variables, teachers=teachers).metrics["features"])
     chex.assert_trees_all_close(found[1], found[0], rtol=1e-3)
+
+
+def test_shares_for_other_teachers_than_there_are_is_a_mistake_before_anything_is_read():
+    with pytest.raises(UserError, match="for 2 teachers, and there are 3"):
+        jkd.plan("distill", weighting="given", shares=[1, 0], teachers=["resnet8"] * 3, dataset="npz:nowhere")
