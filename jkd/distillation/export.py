@@ -7,18 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from jkd import data
 from jkd.data import Data
 from jkd.data.any_size import as_batch
-from jkd.data.augment import standardise
 from jkd.distillation.formats import FORMATS, Format, Wish
+from jkd.distillation.reopened import as_taken, compared, logits_of
 from jkd.errors import UserError
 from jkd.flags import Flag
-from jkd.interop.program import Run
 from jkd.provenance import session
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """How far logits may be from jkd's, as a fraction of the largest."""
-_BATCH = 250  # images in a call, where that is free
 _CALIBRATION = 250  # training images that quantisation sees
 
 Images = UInt8[np.ndarray, "images h w c"]
@@ -62,6 +59,7 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file.
+        note: What is to be known of its format, or nothing.
         images: On how many images it was compared.
         difference: The greatest difference of a logit, as a fraction of the largest logit.
         agreement: The fraction of images that get the same class.
@@ -70,6 +68,7 @@ class Exported(NamedTuple):
     """
 
     path: Path
+    note: str
     images: int
     difference: float
     agreement: float
@@ -82,6 +81,7 @@ class Exported(NamedTuple):
             f"{self.path} ({self.path.stat().st_size:,} bytes), reopened, on {self.images:,} test images: "
             f"top-1 {self.top1:.2%} (the student {self.student_top1:.2%}), the same class for "
             f"{self.agreement:.2%}, logits within {self.difference:.1e} of the largest"
+            + (f"; {self.note}" if self.note else "")
         )
 
 
@@ -102,31 +102,33 @@ def export(student: "Student", settings: Export) -> Exported:
     form = FORMATS[name]
     _check_wishes(name, form, settings)
     form.check(student)
-    card = path.with_name(path.name + ".json")
-    _keep_what_is_there((path, card), settings)
+    card, *beside = (path.with_name(path.name + added) for added in (".json", *form.beside))
+    files = (*beside, card, path)  # the file that was asked for last: where it is, all is
+    _keep_what_is_there(files, settings)
     images, labels, calibration = _images(student, settings)
-    wish = Wish(settings.preprocess, settings.batch_size, settings.int8, calibration)
+    seen = as_taken(calibration, student, settings.preprocess)
+    wish = Wish(settings.preprocess, settings.batch_size, settings.int8, seen)
     reference = student.logits(images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
             made = Path(folder) / path.name
             form.write(made, student, wish)
-            logits = _logits(form.read(made, student), student, wish, images)
-            found = _compared(logits, reference, labels)
-            if not (settings.int8 or found["difference"] <= TOLERANCE):
+            logits = logits_of(form.read(made, student), student, wish, images)
+            found = compared(logits, reference, labels)
+            if not found["difference"] <= (np.finfo(np.float32).max if settings.int8 else TOLERANCE):
                 raise UserError(
                     f"{path} was not made: reopened, its logits differ from the student's by "
                     f"{found['difference']:.1e} of the largest, more than {TOLERANCE:g}"
                 )
             told = _card(student, wish, name) | {"compared": found}
             (Path(folder) / card.name).write_text(json.dumps(told, indent=2) + "\n")
-            _keep_what_is_there((path, card), settings)
-            for file in (card, path):  # the file that was asked for last: where it is, all is
+            _keep_what_is_there(files, settings)
+            for file in files:
                 os.replace(Path(folder) / file.name, file)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"--output={path}: it cannot be written there ({error.strerror})") from error
-    return Exported(path, **found)
+    return Exported(path, form.note, **found)
 
 
 def _destination(student: "Student", settings: Export) -> tuple[str, Path]:
@@ -196,36 +198,6 @@ def _images(student: "Student", settings: Export) -> tuple[Images, Labels, Image
 
 def _evenly(count: int, most: int) -> Int[np.ndarray, " chosen"]:
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)
-
-
-def _logits(run: Run, student: "Student", wish: Wish, images: Images) -> Float[np.ndarray, "images classes"]:
-    """Returns what a program gives for images, in the form that it takes."""
-    spec, size = student.config["dataset"], wish.batch_size or _BATCH
-    parts = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        count = len(batch)
-        if wish.batch_size:  # the last one is filled up
-            batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, 0)])
-        if not wish.preprocess:
-            batch = np.asarray(standardise(jnp.asarray(batch), spec["mean"], spec["std"]))
-        parts.append(np.asarray(run(batch))[:count])
-    return np.concatenate(parts)
-
-
-def _compared(
-    logits: Float[np.ndarray, "images classes"],
-    reference: Float[np.ndarray, "images classes"],
-    labels: Labels,
-) -> dict[str, Any]:
-    ours, theirs = reference.argmax(1), logits.argmax(1)
-    return {
-        "images": len(labels),
-        "difference": float(np.abs(logits - reference).max() / np.abs(reference).max()),
-        "agreement": float(np.mean(ours == theirs)),
-        "top1": float(np.mean(theirs == labels)),
-        "student_top1": float(np.mean(ours == labels)),
-    }
 
 
 def _card(student: "Student", wish: Wish, name: str) -> dict[str, Any]:

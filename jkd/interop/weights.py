@@ -1,15 +1,14 @@
-"""Weights in files: safetensors, and PyTorch's own where PyTorch is installed."""
+"""Weights written to files: safetensors, and PyTorch's own where PyTorch is installed."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
-from jkd.errors import UserError
+from jkd.interop.weights_only import pytorch
 
 
 def named(variables: PyTree) -> dict[str, np.ndarray]:
@@ -31,38 +30,11 @@ def save_safetensors(path: Path, entries: Mapping[str, np.ndarray]) -> None:
     path.write_bytes(save(dict(entries), {"format": "pt"}))  # save_file's files are for their owner alone
 
 
-def load_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Reads what `save_safetensors` wrote."""
-    return load_file(path)
-
-
 def save_torch(path: Path, entries: Mapping[str, np.ndarray]) -> None:
     """Writes a state dict for `torch.load`.
 
     Raises:
-        UserError: PyTorch is not installed.
+        UserError: as `pytorch` does.
     """
-    torch = need_torch()
+    torch = pytorch()
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in entries.items()}, path)
-
-
-def load_torch(path: Path) -> dict[str, np.ndarray]:
-    """Reads what `save_torch` wrote; code in the file is not run."""
-    tensors = need_torch().load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def need_torch() -> Any:
-    """Returns PyTorch.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            "a .pth file needs PyTorch, which is not installed (pip install 'jkd[torch]'); "
-            "safetensors has the same entries without it"
-        ) from error
-    return torch

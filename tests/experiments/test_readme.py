@@ -1,12 +1,17 @@
 """What the README shows, run as it stands there."""
 
+import importlib
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import jkd
 from jkd import run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,6 +105,33 @@ def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
         check=False,
     )
     assert again.returncode == 2 and "code.method" in again.stderr and "another configuration" in again.stderr
+
+
+def test_take_your_student(tiny_npz, tmp_path, capsys, monkeypatch):
+    section = README.split("## Bring your teacher, take your student\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^python -m (jkd\.experiments\.(export|predict)) RUN (.*)", section, re.MULTILINE)
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    with np.load(tiny_npz) as arrays:
+        for name, image in zip(("one.png", "two.png"), arrays["x_test"], strict=False):
+            Image.fromarray(image).save(name)
+    given = {"dataset": f"npz:{tiny_npz}", "student": "resnet8", "epochs": 1, "workdir": "run"}
+    student = jkd.distil("scratch", **given, cache_dir="cache")
+    for module, what, arguments in commands:
+        capsys.readouterr()
+        command = getattr(importlib.import_module(module), f"run_{what}")
+        extra = {"torch": "torch", "onnx": "jax2onnx"}.get(arguments.removeprefix("--to=").split()[0])
+        if extra and importlib.util.find_spec(extra) is None:
+            with pytest.raises(SystemExit):
+                command([str(student.folder), *arguments.split()])
+            assert "pip install 'jkd[" in capsys.readouterr().err
+            continue
+        command([str(student.folder), *arguments.split()])
+        out = capsys.readouterr().out
+        if what == "export":
+            assert "reopened, on 77 test images" in out
+        else:
+            assert out.startswith("one.png: class ") and "\ntwo.png: class " in out
 
 
 def test_commands_name_modules_that_exist():

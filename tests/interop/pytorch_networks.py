@@ -1,0 +1,89 @@
+"""The first families as one writes them in PyTorch, with the module names that the published classes have."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv(before: int, after: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
+
+
+class Basic(nn.Module):
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = conv(before, after, 3, stride), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = conv(after, after), nn.BatchNorm2d(after)
+        self.downsample = nn.Sequential()
+        if stride != 1 or before != after:
+            self.downsample = nn.Sequential(conv(before, after, 1, stride), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.downsample(x))
+
+
+class ResNet8(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 16), nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(Basic(16, 16, 1))
+        self.layer2 = nn.Sequential(Basic(16, 32, 2))
+        self.layer3 = nn.Sequential(Basic(32, 64, 2))
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.fc(x.mean((2, 3)))
+
+
+class VGG8(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        before = 3
+        for stage, channels in enumerate((64, 128, 256, 512, 512)):
+            block = [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+            setattr(self, f"block{stage}", nn.Sequential(*block))
+            before = channels
+        self.classifier = nn.Linear(512, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in range(5):
+            x = getattr(self, f"block{stage}")(F.max_pool2d(x, 2) if stage in (1, 2, 3) else x)
+        return self.classifier(x.mean((2, 3)))
+
+
+class PreActivation(nn.Module):
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(before), conv(before, after, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(after), conv(after, after)
+        self.convShortcut = conv(before, after, 1, stride) if before != after else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(x))
+        beside = x if self.convShortcut is None else self.convShortcut(y)
+        return beside + self.conv2(F.relu(self.bn2(self.conv1(y))))
+
+
+class Stage(nn.Module):
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.layer = nn.Sequential(PreActivation(before, after, stride), PreActivation(after, after, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class WRN16x1(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        self.conv1 = conv(3, 16)
+        self.block1, self.block2, self.block3 = Stage(16, 16, 1), Stage(16, 32, 2), Stage(32, 64, 2)
+        self.bn1, self.fc = nn.BatchNorm2d(64), nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
+NETWORKS = {"resnet8": ResNet8, "vgg8": VGG8, "wrn_16_1": WRN16x1}
