@@ -15,9 +15,9 @@ Ours, because neither says:
   more channels than the student up to a term without the student, see `jkd.methods.projections`): an
   orthonormal projection keeps directions, not the scale of the student's features. F_k's own length is what
   F_kP_k is measured by: by that of F_kP_k, P_k learns to keep what is easy.
-- P_k's rate is the student's, and β acts on it too: a hundredth of it fits worse. Centred maps, standardised
-  ones and layer-normalised ones were no better than maps as they are. experiments/results/upper-level has
-  the figures.
+- P_k's rate is the student's, and β acts on it too. At a hundredth of it one of two teachers stayed
+  unaligned and lost its weight. Centred, standardised and layer-normalised maps were no better than maps as
+  they are. experiments/results/upper-level has the figures.
 - Lower level: CE + α Σ_k a_k KD_k + β Σ_k b_k align_k, with a and b the softmax of K upper-level numbers
   each, which start uniform.
 - Upper level: the mean cross-entropy of the student after the unrolled step, on a batch held out from the

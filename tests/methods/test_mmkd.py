@@ -316,6 +316,24 @@ def test_normalised_inputs_do_not_see_the_scale_of_a_network(small, scale):
     assert abs(before.features - after.features).max() > 1e-2
 
 
+def test_unit_maps_do_not_let_a_teacher_pull_by_its_scale(small):
+    problem, student = small
+    first, *others = problem.teachers
+    louder = first._replace(features=(*first.features[:-1], 5 * first.features[-1]))
+
+    def errors(teacher_maps):
+        method = method_of("linear", teacher_maps=teacher_maps, weight_inputs="normalised")
+        return [
+            loss_of(method, problem._replace(teachers=(teacher, *others)), student).metrics["features"]
+            for teacher in (first, louder, first._replace(features=(0 * first.features[-1],)))
+        ]
+
+    unit, raw = compiled(lambda: (errors("unit"), errors("raw")))
+    np.testing.assert_allclose(unit[1], unit[0], rtol=1e-4)
+    assert np.isfinite(unit[2])
+    assert raw[1] > 3 * raw[0]
+
+
 @pytest.mark.parametrize("form", ["linear", "conv"])
 def test_init_needs_only_the_shapes_of_the_outputs(form, small):
     problem, student = small
