@@ -48,7 +48,7 @@ def draw(
         mean = shares.mean(0)
         image = axes.imshow(mean, cmap=_MAP, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         _frame(axes, experts)
-        right = (mean * experts).sum(0).mean()
+        right = np.nanmean((mean * experts).sum(0))
         panel.plain(axes, f"{name}: {right:.0%}")
         axes.spines[["bottom", "left"]].set_visible(False)
         axes.tick_params(length=0)

@@ -38,13 +38,15 @@ class Listener(NamedTuple):
     def of_classes(self, kind: str, classes: int) -> Float[np.ndarray, "seeds teachers classes"]:
         """Returns each teacher's share of the weight that examples of each class gave in the last epoch.
 
-        Weights that do not depend on the example are the same for every class.
+        Weights that do not depend on the example are the same for every class; those of a class that no
+        example of the epoch was of are NaN.
         """
         name = _BY_CLASS + kind
         if name not in self.runs[0].records[-1]:
             return np.repeat(self.weights(kind)[..., None], classes, axis=-1)
         last = np.array([run.records[-1][name] for run in self.runs])
-        return last / last.sum(1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return last / last.sum(1, keepdims=True)
 
     @property
     def listens_alike(self) -> bool:
@@ -107,7 +109,9 @@ def measure(
         on_experts = {}
         if experts is not None:
             of_classes = {kind: row.of_classes(kind, experts.shape[1]) for kind in weights}
-            on_experts = {kind: (shares * experts).sum(1).mean(1) for kind, shares in of_classes.items()}
+            on_experts = {
+                k: np.nanmean((shares * experts).sum(1), axis=1) for k, shares in of_classes.items()
+            }
         left_out = without.get(row.name)
         even = None if row.listens_alike or not weights else alike.get(row.method) or named.get(uniform or "")
         found.append(
