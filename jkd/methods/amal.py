@@ -16,7 +16,8 @@ in evaluation mode; ours is the student's own step, of all its parameters, on th
 every fifth step learns the weights of its batch. Validation images are those of --held-out, a batch a step.
 
 Ours: it begins where AVER is, at 1 for the labels and 1/K for each teacher, so that the two are equally
-strong; the rate.
+strong; and the rate. At 1500 one update carried an image's weights to their bounds (ResNet-8, 20 classes of
+CIFAR-100: a deviation of 0.5 among the weights once each image had had its first, 0.1 at a rate of 100).
 """
 
 from typing import Annotated
@@ -46,7 +47,8 @@ def amal(
     largest: Annotated[float, Flag("the largest weight", above=0, group=UPPER)] = 2.0,
     every: Every = 5,
     upper_learning_rate: Annotated[
-        float, Flag("rate of the weights' gradient descent", above=0, group=UPPER)
+        float,
+        Flag("rate of the weights' gradient descent", above=0, group=UPPER, tune=(30.0, 100.0, 300.0)),
     ] = 100.0,
     estimator: Estimator = "unrolled",
     rematerialise: Rematerialise = False,

@@ -10,7 +10,8 @@ simplex as likely as any other; `given` takes them from --shares; `dropping` is 
 all teachers for one.
 --teacher-maps brings the teachers' last maps to one scale before any knowledge sees them, per channel
 (`standardised`, as UNIC does) or by PHI-S; statistics are of the same held-out images, and regressors then
-end without a ReLU. An error of standardised maps is larger than one of raw maps: the run says by how much.
+end without a ReLU. The error is then of maps whose channels vary by one, in the mean or each; the run says
+what the raw maps' mean squares were (1.2, with variance 0.9, of ResNet-20 on 20 classes of CIFAR-100).
 """
 
 import math
