@@ -8,10 +8,10 @@ Controls among them: `best` is the teacher that is most accurate on images held 
 --held-out, never test images), alone; `random` draws fixed weights from the seed once, any point of the
 simplex as likely as any other; `given` takes them from --shares; `dropping` is UNIC's. `ensemble_kd` takes
 all teachers for one.
---teacher-maps brings the teachers' last maps to one scale before any knowledge sees them, per channel
-(`standardised`, as UNIC does) or by PHI-S; statistics are of the same held-out images, and regressors then
-end without a ReLU. The error is then of maps whose channels vary by one, in the mean or each; the run says
-what the raw maps' mean squares were (1.2, with variance 0.9, of ResNet-20 on 20 classes of CIFAR-100).
+--teacher-maps brings the teachers' last maps to one scale before any knowledge sees them: divided by their
+root mean square over the batch (`unit`), each channel (`standardised`, as UNIC does), or by PHI-S. The
+statistics of the last two are of the same held-out images, and regressors then end without a ReLU; the run
+says what the raw maps' mean squares were (1.2, with variance 0.9, of ResNet-20 on 20 classes of CIFAR-100).
 """
 
 import math
@@ -59,7 +59,7 @@ def distill(
         ),
     ] = None,
     teacher_maps: Annotated[
-        str, Flag("the scale of the teachers' last maps, each teacher's by itself", choices=tuple(MAPS))
+        str, Flag("the scale of the teachers' last maps, each teacher's by itself", choices=MAPS)
     ] = "raw",
     temperature: Annotated[float, Flag("distillation temperature T", above=0)] = 4.0,
     lambda_kd: Annotated[

@@ -55,6 +55,7 @@ from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import hard_buffer
 from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, weight_metrics
+from jkd.methods.prepared import at_unit_scale
 from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
@@ -177,7 +178,7 @@ def mmkd(
     ) -> Loss:
         del progress
         if teacher_maps == "unit":
-            teachers = tuple(map(_at_unit_scale, teachers))
+            teachers = at_unit_scale(teachers)
         weights = teacher_weights(
             variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
         )
@@ -211,14 +212,6 @@ def mmkd(
         rematerialise=rematerialise,
     )
     return Method(init, loss, upper_level if bilevel else None)
-
-
-def _at_unit_scale(teacher: TeacherOutputs) -> TeacherOutputs:
-    """Returns the teacher with a last map of mean square 1 over the batch, or of zeros as it was."""
-    *shallow, last = teacher.features
-    mean_square = jnp.mean(last**2)
-    scale = jnp.where(mean_square > 0, jax.lax.rsqrt(jnp.maximum(mean_square, 1e-37)), 0.0)
-    return teacher._replace(features=(*shallow, scale * last))
 
 
 def _linear(inputs: Float[Array, "batch inputs"], width: int, name: str) -> Float[Array, "batch width"]:

@@ -24,7 +24,7 @@ from jkd.methods.base import (
     Variables,
 )
 from jkd.methods.prepared import (
-    MAPS,
+    FOUND_MAPS,
     Distances,
     Remembered,
     Teachers,
@@ -179,9 +179,10 @@ def combine(
         weigh: gives w_k of each example, such as one of `WEIGHTING`, or remembers something to do it by.
         temperature: T of the kinds of knowledge and of the weightings that have one.
         standardise_logits: whether KD is of standardised logits; weights are of the logits as they are.
-        teacher_maps: the scale of the teachers' last maps, one of `MAPS`.
+        teacher_maps: the scale of the teachers' last maps, one of `jkd.methods.prepared.MAPS`.
     """
-    known = {n: _SIGNED.get(n, KNOWLEDGE[n]) if MAPS[teacher_maps] else KNOWLEDGE[n] for n in coefficients}
+    knowledge_of = KNOWLEDGE | _SIGNED if teacher_maps in FOUND_MAPS else KNOWLEDGE
+    known = {name: knowledge_of[name] for name in coefficients}
     learned = {name: make for name, knowledge in known.items() if (make := knowledge.init)}
     special = {name: rule for name, knowledge in known.items() if (rule := knowledge.optimizer)}
     remembered = weigh if isinstance(weigh, Remembered) else None
@@ -192,7 +193,7 @@ def combine(
         state: dict[str, PyTree] = {}
         if remembered:
             state["weighting"] = remembered.init(jax.random.fold_in(key, 1), len(teachers))
-        if MAPS[teacher_maps]:
+        if teacher_maps in FOUND_MAPS:
             state["maps"] = init_maps(teachers)
         return Variables(params or (), state or ())
 
@@ -201,8 +202,7 @@ def combine(
         ce = cross_entropy(student, batch)
         params, state = dict(variables.params), dict(variables.state)
         seen_student, seen = logits_for_kd(student, teachers, standardise_logits)
-        if MAPS[teacher_maps]:
-            seen = with_maps(state["maps"], seen)
+        seen = with_maps(teacher_maps, state.get("maps", ()), seen)
         distances = {
             name: knowledge.distances(params.get(name), seen_student, seen, batch, temperature)
             for name, knowledge in known.items()

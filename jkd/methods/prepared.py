@@ -4,7 +4,7 @@
 teachers' last maps to one scale.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -79,7 +79,9 @@ def dropping(probability: float) -> Remembered:
 RANDOM = Remembered(_draw, _shares)
 BEST = Remembered(lambda key, teachers: jnp.full(teachers, 1 / teachers), _shares, _best)
 
-MAPS = {"raw": None, "standardised": scales.standardiser, "phi-s": scales.phi_s}
+# What is found out before training; these maps are centred, so signed.
+FOUND_MAPS = {"standardised": scales.standardiser, "phi-s": scales.phi_s}
+MAPS = ("raw", "unit", *FOUND_MAPS)
 _POSITIONS = 4  # along each side of a map, at most, that scales are found from
 
 
@@ -89,11 +91,27 @@ def init_maps(teachers: Teachers) -> tuple[scales.Affine, ...]:
     return tuple(scales.Affine(jnp.zeros(count), jnp.eye(count)) for count in channels)
 
 
-def with_maps(maps: tuple[scales.Affine, ...], teachers: Teachers) -> Teachers:
-    """Returns the teachers with their last maps brought to one scale."""
+def with_maps(name: str, found: tuple[scales.Affine, ...], teachers: Teachers) -> Teachers:
+    """Returns the teachers with their last maps as `name` has them, one of `MAPS`."""
+    if name == "unit":
+        return at_unit_scale(teachers)
+    return _with_last(found, teachers) if name in FOUND_MAPS else teachers
+
+
+def at_unit_scale(teachers: Teachers) -> Teachers:
+    """Returns the teachers with last maps of mean square 1 over the batch, or of zeros as they were."""
+
+    def scale(last: Array) -> Array:
+        mean_square = jnp.mean(last**2)
+        return jnp.where(mean_square > 0, jax.lax.rsqrt(jnp.maximum(mean_square, 1e-37)), 0.0) * last
+
+    return _with_last((scale,) * len(teachers), teachers)
+
+
+def _with_last(changes: Sequence[Any], teachers: Teachers) -> Teachers:
     return tuple(
-        teacher._replace(features=(*teacher.features[:-1], scale(teacher.features[-1])))
-        for scale, teacher in zip(maps, teachers, strict=True)
+        teacher._replace(features=(*teacher.features[:-1], change(teacher.features[-1])))
+        for change, teacher in zip(changes, teachers, strict=True)
     )
 
 
@@ -105,7 +123,7 @@ def preparation(weighting: Remembered | None, maps: str) -> Callable[..., Prepar
         found: dict[str, Found] = {}
         if weighting and weighting.prepare:
             found["weighting"] = weighting.prepare(names, held_out)
-        if MAPS[maps]:
+        if maps in FOUND_MAPS:
             found["maps"] = _find_maps(maps, names, held_out)
         return Preparation(
             dict(state) | {part: each.state for part, each in found.items()},
@@ -114,13 +132,11 @@ def preparation(weighting: Remembered | None, maps: str) -> Callable[..., Prepar
             {},
         )
 
-    return prepare if MAPS[maps] or (weighting and weighting.prepare) else None
+    return prepare if maps in FOUND_MAPS or (weighting and weighting.prepare) else None
 
 
 def _find_maps(name: str, names: tuple[str, ...], examples: Examples) -> Found:
-    """Finds the maps `MAPS[name]` from a few positions of each image."""
-    find = MAPS[name]
-    assert find is not None
+    """Finds the maps `FOUND_MAPS[name]` from a few positions of each image."""
 
     def some(teacher: TeacherOutputs) -> Array:
         height, width = teacher.features[-1].shape[1:3]
@@ -128,7 +144,7 @@ def _find_maps(name: str, names: tuple[str, ...], examples: Examples) -> Found:
         return teacher.features[-1][:, *every]
 
     samples = [seen.reshape(-1, seen.shape[-1]) for seen in examples.observe(some)]
-    maps = tuple(jax.tree.map(np.float32, find(sample)) for sample in samples)
+    maps = tuple(jax.tree.map(np.float32, FOUND_MAPS[name](sample)) for sample in samples)
     squares = [float(np.mean(np.square(sample, dtype=np.float64))) for sample in samples]
     told = ", ".join(f"{teacher} {square:.3g}" for teacher, square in zip(names, squares, strict=True))
     return Found(

@@ -364,3 +364,8 @@ def test_unrolls_matching_steps_and_then_one_on_the_cross_entropy(small):
     (*matching, last, full), ce = compiled(values)
     np.testing.assert_allclose(last, ce, rtol=1e-6)
     np.testing.assert_allclose(matching, [full - ce] * 3, rtol=1e-5)
+
+
+def test_weights_can_stay_as_they_were_drawn():
+    assert mmkd().upper_level is not None
+    assert mmkd(bilevel=False).upper_level is None

@@ -27,6 +27,8 @@ def examples(teachers=TEACHERS):
 
 def prepared(method, teachers=TEACHERS):
     variables = init(method, teachers)
+    if method.prepare is None:
+        return variables, None
     found = method.prepare(variables.state, NAMES, examples(teachers), examples(teachers))
     chex.assert_trees_all_equal_shapes_and_dtypes(found.state, variables.state)
     return variables._replace(state=found.state), found
@@ -152,7 +154,7 @@ def test_features_that_say_nothing_are_mapped_to_zero():
         np.testing.assert_array_equal(found(x), np.zeros((10, 4)))
 
 
-@pytest.mark.parametrize("maps", ["standardised", "phi-s"])
+@pytest.mark.parametrize("maps", ["unit", "standardised", "phi-s"])
 def test_with_teacher_maps_no_teacher_weighs_more_for_its_scale(maps):
     method = methods.create("distill", knowledge=("features",), teacher_maps=maps)
     louder = TEACHERS[0]._replace(features=(*TEACHERS[0].features[:-1], 100 * TEACHERS[0].features[-1]))
