@@ -70,15 +70,21 @@ def whose(name: str, given: Arrays, found: Fit) -> str:
     others = [other for other in models.names() if not isinstance(models.create(other, 1), models.OwnNetwork)]
     others.sort(key=lambda other: difflib.SequenceMatcher(None, name, other).ratio(), reverse=True)
     best, share = name, found.share
+    foreign: set[type] = set()  # families of which one has hardly an entry in common with the state dict
     for other in others:
-        compared = fit(other, given).share
-        if compared == 1:
+        family = type(models.create(other, 1))
+        if family in foreign:
+            continue
+        compared = fit(other, given)
+        if len(compared.expected.keys() & given.keys()) < 0.5 * min(len(compared.expected), len(given)):
+            foreign.add(family)
+        if compared.share == 1:
             return f" but of {other}"
-        if compared > share:
-            best, share = other, compared
+        if compared.share > share:
+            best, share = other, compared.share
     if share < 0.5:
         return " nor of any other network of jkd"
-    return f" (nearest is {best}: {share:.0%} of the entries fit)"
+    return "" if best == name else f" (nearest is {best}: {share:.0%} of the entries fit)"
 
 
 def faulty_values(key: str, value: np.ndarray) -> list[str]:
