@@ -1,4 +1,4 @@
-"""The first families as one writes them in PyTorch, with the module names that the published classes have."""
+"""Networks as one writes them in PyTorch, with the module names that the published classes have."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,20 +36,45 @@ class ResNet8(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class ResNet18(nn.Module):
+    """As torchvision has it, for images of 224x224."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False), nn.BatchNorm2d(64)
+        self.layer1 = nn.Sequential(Basic(64, 64, 1), Basic(64, 64, 1))
+        self.layer2 = nn.Sequential(Basic(64, 128, 2), Basic(128, 128, 1))
+        self.layer3 = nn.Sequential(Basic(128, 256, 2), Basic(256, 256, 1))
+        self.layer4 = nn.Sequential(Basic(256, 512, 2), Basic(512, 512, 1))
+        self.fc = nn.Linear(512, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, padding=1)
+        return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
+
+
 class VGG8(nn.Module):
+    convolutions = 1  # in each block
+
     def __init__(self, classes: int):
         super().__init__()
         before = 3
         for stage, channels in enumerate((64, 128, 256, 512, 512)):
-            block = [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+            block: list[nn.Module] = []
+            for _ in range(self.convolutions):
+                block += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+                before = channels
             setattr(self, f"block{stage}", nn.Sequential(*block))
-            before = channels
         self.classifier = nn.Linear(512, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in range(5):
             x = getattr(self, f"block{stage}")(F.max_pool2d(x, 2) if stage in (1, 2, 3) else x)
         return self.classifier(x.mean((2, 3)))
+
+
+class VGG13(VGG8):
+    convolutions = 2
 
 
 class PreActivation(nn.Module):
