@@ -107,6 +107,17 @@ def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
     assert again.returncode == 2 and "code.method" in again.stderr and "another configuration" in again.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+def test_bring_your_teacher(command_line, tmp_path):
+    (tmp_path / "script.py").write_text(example("Bring your teacher, take your student"))
+    out = python(command_line, tmp_path, "script.py")
+    found, promised = re.search(
+        r"resnet14@resnet14_best.pth +test top-1 ([\d.]+%) \(([\d.]+%) promised\)", out
+    ).groups()
+    assert found == promised
+
+
 def test_take_your_student(tiny_npz, tmp_path, capsys, monkeypatch):
     section = README.split("## Bring your teacher, take your student\n")[1].split("\n## ")[0]
     commands = re.findall(r"^python -m (jkd\.experiments\.(export|predict)) RUN (.*)", section, re.MULTILINE)
