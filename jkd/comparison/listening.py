@@ -31,12 +31,12 @@ class Listening:
         str | None, Flag("the folder of the same comparison with the suspects left out", default="none")
     ] = None
     uniform: Annotated[
-        str | None,
+        tuple[str, ...],
         Flag(
-            "the row with uniform weights that others are held against",
-            default="a row of the same method whose weights are uniform",
+            "the row with uniform weights that others are held against whose method has none, or ROW=UNIFORM "
+            "for one"
         ),
-    ] = None
+    ] = ()
 
 
 def report(settings: Listening) -> str:
@@ -56,11 +56,13 @@ def report(settings: Listening) -> str:
     for place in settings.suspects:
         if not 1 <= place <= len(teachers):
             raise UserError(f"--suspects={place}: there are teachers 1 to {len(teachers)}")
-    if settings.uniform is not None and settings.uniform not in (names := [row.name for row in rows]):
-        raise UserError(
-            f"--uniform={settings.uniform} is no finished row{nearest(settings.uniform, names)}; there are "
-            f"{', '.join(names)}"
-        )
+    uniform = {row: even for row, _, even in (text.rpartition("=") for text in settings.uniform)}
+    for name in filter(None, [*uniform, *uniform.values()]):
+        if name not in (there := [row.name for row in rows]):
+            raise UserError(
+                f"--uniform={','.join(settings.uniform)}: {name} is no finished row{nearest(name, there)}; "
+                f"there are {', '.join(there)}"
+            )
     suspects = [place - 1 for place in settings.suspects]
     facts = {"Teachers": ", ".join(f"{name} ({top1:.1%})" for name, top1 in teachers)}
     names = [name for name, _ in teachers]
@@ -78,7 +80,7 @@ def report(settings: Listening) -> str:
         facts["Suspects"] = ", ".join(names[place] for place in suspects)
     classes = config["dataset"]["num_classes"]
     experts = listening.expertise(names, classes)
-    measured = listening.measure(rows, suspects, without, settings.uniform, experts)
+    measured = listening.measure(rows, suspects, without, uniform, experts)
     text = listening.markdown(measured, names, facts)
     files.write(folder / "listening.md", text)
     if experts is not None:

@@ -89,7 +89,7 @@ def measure(
     listeners: Sequence[Listener],
     suspects: Sequence[int],
     without: Mapping[str, Listener],
-    uniform: str | None,
+    uniform: Mapping[str, str],
     experts: Float[np.ndarray, "teachers classes"] | None,
 ) -> list[Measures]:
     """Returns what each row's weights come to.
@@ -98,7 +98,8 @@ def measure(
         listeners: The rows.
         suspects: Places, from 0, of the teachers that should not be listened to.
         without: By name, the same rows with the suspects left out by hand.
-        uniform: The row with uniform weights, for methods that have none of their own.
+        uniform: By name, the row with uniform weights that a row is held against; under "" that of all others
+            whose method has no such row of its own.
         experts: What `expertise` gives.
     """
     alike = {row.method: row for row in reversed(listeners) if row.listens_alike}  # the first of a method
@@ -113,7 +114,9 @@ def measure(
                 k: np.nanmean((shares * experts).sum(1), axis=1) for k, shares in of_classes.items()
             }
         left_out = without.get(row.name)
-        even = None if row.listens_alike or not weights else alike.get(row.method) or named.get(uniform or "")
+        even = named.get(uniform.get(row.name, "")) or alike.get(row.method) or named.get(uniform.get("", ""))
+        if row.listens_alike or not weights:
+            even = None
         found.append(
             Measures(
                 listener=row,

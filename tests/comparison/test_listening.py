@@ -74,6 +74,9 @@ def test_the_measures_of_a_bad_teacher(compared, capsys):
     assert cells["even"]["gained over uniform weights"] == "–"
     assert cells["alone"]["gained over uniform weights"] == "–"
     assert not (bad / "listening.png").exists(), "nobody is an expert"
+    run_listening([f"--comparison={bad}", "--uniform=even,trust=other"])
+    cells = cells_of((bad / "listening.md").read_text())
+    assert cells["trust"]["gained over uniform weights"].startswith("+4.00 ["), "a row's own counterpart"
 
 
 def test_experts_are_measured_by_class_and_drawn(tmp_path):
@@ -97,7 +100,7 @@ def test_experts_are_measured_by_class_and_drawn(tmp_path):
         (["--comparison=nowhere"], "nowhere has no finished run with teachers"),
         (["--comparison=bad", "--suspects=4"], "--suspects=4: there are teachers 1 to 3"),
         (["--comparison=bad", "--suspects=1", "--without=good"], "without the suspects are a-seed1, a-seed2"),
-        (["--comparison=bad", "--uniform=evn"], "--uniform=evn is no finished row.*did you mean 'even'"),
+        (["--comparison=bad", "--uniform=evn"], "--uniform=evn: evn is no finished row.*did you mean 'even'"),
     ],
 )
 def test_mistakes_are_told_in_one_line(compared, monkeypatch, capsys, flags, words):

@@ -64,7 +64,7 @@ def test_every_setting_of_mixed_teachers_can_be_run(setting, monkeypatch):
     for row in compared.methods:
         Choice.of(row, hyperparameters[Row.of(row).name], 0)
     # As strong as the others, whose weights sum to one.
-    assert hyperparameters["camkd"] == {"alpha": len(teachers), "beta": 100 * len(teachers)}
+    assert hyperparameters["camkd-matched"] == {"alpha": len(teachers), "beta": 100 * len(teachers)}
 
 
 def test_settings_are_flags_in_place_of_others(tmp_path):
