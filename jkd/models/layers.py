@@ -1,6 +1,6 @@
 """The layers that the families share, with the arithmetic and initial values of their PyTorch originals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,15 +10,23 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jkd.models.base import Outputs
+from jkd.models.grouped import grouped_conv
 
 # He et al. 2015 (fan-out form): a normal distribution of variance 2 / (kernel area * output channels).
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# What a PyTorch linear layer starts with: uniform in +-1/sqrt(inputs).
+# What a PyTorch linear layer or convolution starts with: uniform in +-1/sqrt(inputs of one output).
 TORCH_LINEAR = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def conv(
-    features: int, kernel: int, name: str, dtype: DTypeLike, stride: int = 1, bias: bool = False
+    features: int,
+    kernel: int,
+    name: str,
+    dtype: DTypeLike,
+    stride: int = 1,
+    bias: bool = False,
+    groups: int = 1,
+    kernel_init: nn.initializers.Initializer = HE_FAN_OUT,
 ) -> nn.Conv:
     """Returns a square convolution padded by `kernel // 2` all round ("SAME" is not, where it strides)."""
     return nn.Conv(
@@ -26,11 +34,30 @@ def conv(
         (kernel, kernel),
         strides=stride,
         padding=kernel // 2,
+        feature_group_count=groups,
         use_bias=bias,
-        kernel_init=HE_FAN_OUT,
+        kernel_init=kernel_init,
+        conv_general_dilated=grouped_conv if groups > 1 else None,
         dtype=dtype,
         name=name,
     )
+
+
+def conv_norm(
+    x: Float[Array, "batch height width channels"],
+    features: int,
+    kernel: int,
+    names: tuple[str, str],
+    *,
+    train: bool,
+    dtype: DTypeLike,
+    stride: int = 1,
+    groups: int = 1,
+    kernel_init: nn.initializers.Initializer = HE_FAN_OUT,
+) -> Array:
+    """Returns the map after a convolution and its batch norm, modules of these names of whoever calls it."""
+    x = conv(features, kernel, names[0], dtype, stride, groups=groups, kernel_init=kernel_init)(x)
+    return BatchNorm(use_running_average=not train, dtype=dtype, name=names[1])(x)
 
 
 class BatchNorm(nn.BatchNorm):
@@ -73,9 +100,26 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Array:
     return x
 
 
+def max_pool_overlapping(x: Float[Array, "batch height width channels"]) -> Array:
+    """Returns the maxima over 3x3 squares two apart, the border padded by one: those of ImageNet's stems.
+
+    Rows first, then columns, and elementwise for the same reason as in `max_pool`.
+    """
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    x = jnp.maximum(jnp.maximum(x[:, 0:height:2], x[:, 1 : height + 1 : 2]), x[:, 2::2])
+    return jnp.maximum(jnp.maximum(x[:, :, 0:width:2], x[:, :, 1 : width + 1 : 2]), x[:, :, 2::2])
+
+
+def channel_shuffle(x: Float[Array, "batch height width channels"], groups: int) -> Array:
+    """Returns the channels with the groups interleaved: the first of each group, the second of each, ..."""
+    *rest, channels = x.shape
+    return x.reshape(*rest, groups, channels // groups).swapaxes(-1, -2).reshape(x.shape)
+
+
 def outputs(
     features: Sequence[Float[Array, "batch height width channels"]],
-    classifier: nn.Dense,
+    classifier: Callable[[Array], Array],
 ) -> Outputs:
     """Returns a network's outputs from its maps, the last of which is pooled and classified."""
     embedding = jnp.mean(_float32(features[-1]), axis=(1, 2))
@@ -96,3 +140,8 @@ def uniform_bias(inputs: int) -> Any:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
+
+
+def torch_dense(classes: int, inputs: int, name: str, dtype: DTypeLike) -> nn.Dense:
+    """Returns a linear layer that starts as PyTorch's do."""
+    return nn.Dense(classes, kernel_init=TORCH_LINEAR, bias_init=uniform_bias(inputs), dtype=dtype, name=name)

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jkd.models.base import Outputs
-from jkd.models.layers import TORCH_LINEAR, BatchNorm, conv, outputs, uniform_bias
+from jkd.models.layers import BatchNorm, conv, outputs, torch_dense
 
 
 class BasicBlock(nn.Module):
@@ -54,11 +54,5 @@ class ResNet(nn.Module):
                 stride = 2 if stage > 1 and block == 0 else 1
                 x = BasicBlock(channels, stride, self.dtype, name=f"layer{stage}_{block}")(x, train)
             features.append(x)
-        classifier = nn.Dense(
-            self.num_classes,
-            kernel_init=TORCH_LINEAR,
-            bias_init=uniform_bias(self.widths[-1]),
-            dtype=self.dtype,
-            name="fc",
-        )
+        classifier = torch_dense(self.num_classes, self.widths[-1], "fc", self.dtype)
         return outputs(features, classifier)

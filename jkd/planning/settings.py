@@ -22,7 +22,7 @@ DECAYS = (0.625, 0.75, 0.875)
 LEARNING_RATE = 0.05
 # The same recipe's exception for networks that do not train at 0.05.
 SLOW_LEARNING_RATE = 0.01
-SLOW_FAMILIES = ("mobilenet", "shufflenet")
+SLOW_FAMILIES = ("mobilenet", "shuffle")
 
 
 @dataclasses.dataclass(frozen=True)

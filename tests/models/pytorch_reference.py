@@ -1,12 +1,14 @@
 """What the published PyTorch networks give for weights and images that every test can draw again.
 
-`pytorch_reference.json` was computed by PyTorch 2.13 (CPU, float32) from the definitions published with
-RepDistiller (resnet20x4: with MMKD), 10 classes, for `state_dict` and `images`. In evaluation: the parameter
-count, the logits, and of each NCHW feature its shape, mean, deviation and first values; the last feature of a
-WRN, which RepDistiller hands out before the final batch norm and ReLU, had these two applied by numpy (its
-mean is that of PyTorch's embedding). In training: the
-cross-entropy with labels 0 and 1, the norms of its gradients, and the sums of the absolute running
-statistics after that one batch.
+`pytorch_reference.json` was computed by PyTorch 2.13 (CPU, float32) from the published definitions that
+docs/networks.md names, 10 classes, for `state_dict` and `images` of 32x32, or 64x64. In evaluation: the
+parameter count, the logits, and of each NCHW feature its shape, mean, deviation and first values. Features
+are what CA-MKD's, MMKD's and MTKD-RL's code hands out; those of torchvision's networks, and of MTKD-RL's
+MobileNetV2, were hooked at the places where MMKD's copies hand them out, the last one always where the head
+pools. The last feature of a WRN, which RepDistiller hands out before the final batch norm and ReLU, had these
+two applied by numpy (its mean is that of PyTorch's embedding). In training: the cross-entropy with labels 0
+and 1, the norms of its gradients, and the sums of the absolute running statistics after that one batch;
+torchvision's MobileNetV2 without its dropout.
 """
 
 import json
