@@ -55,14 +55,10 @@ def _shifted_products(x: Array, kernel: Array, strides: Sequence[int], padding: 
         (size - n) // stride + 1
         for size, n, stride in zip(x.shape[1:3], (rows, columns), strides, strict=True)
     )
-    results = [
-        x[
-            :,
-            row : row + strides[0] * (height - 1) + 1 : strides[0],
-            column : column + strides[1] * (width - 1) + 1 : strides[1],
-        ]
-        * kernel[row, column, 0]
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    return sum(results[1:], results[0])
+    result = jnp.zeros((), x.dtype)
+    for row in range(rows):
+        of_row = lax.slice_in_dim(x, row, row + strides[0] * (height - 1) + 1, strides[0], 1)
+        for column in range(columns):
+            part = lax.slice_in_dim(of_row, column, column + strides[1] * (width - 1) + 1, strides[1], 2)
+            result += part * kernel[row, column, 0]
+    return result

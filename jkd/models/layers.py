@@ -106,9 +106,11 @@ def max_pool_overlapping(x: Float[Array, "batch height width channels"]) -> Arra
     Rows first, then columns, and elementwise for the same reason as in `max_pool`.
     """
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    height, width = x.shape[1] - 2, x.shape[2] - 2
-    x = jnp.maximum(jnp.maximum(x[:, 0:height:2], x[:, 1 : height + 1 : 2]), x[:, 2::2])
-    return jnp.maximum(jnp.maximum(x[:, :, 0:width:2], x[:, :, 1 : width + 1 : 2]), x[:, :, 2::2])
+    for axis in (1, 2):
+        end = x.shape[axis] - 2
+        first, second, third = (jax.lax.slice_in_dim(x, i, end + i, 2, axis) for i in range(3))
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
 
 
 def channel_shuffle(x: Float[Array, "batch height width channels"], groups: int) -> Array:
