@@ -46,8 +46,11 @@ def pytorch() -> Any:
             f"{_SAFE[0]}.{_SAFE[1]}', or save it as safetensors where PyTorch is: "
             "safetensors.torch.save_file(model.state_dict(), 'NAME.safetensors')"
         )
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"PyTorch is installed, but cannot be imported: {reason}") from error
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE:
         raise UserError(
             f"PyTorch {torch.__version__} can be made to run code that a checkpoint carries: "
@@ -159,6 +162,8 @@ def _listed(names: Mapping[Any, Any]) -> str:
 def _array(torch: Any, tensor: Any, where: str) -> np.ndarray:
     try:
         plain = tensor.detach()
+        if plain.nbytes > plain.untyped_storage().nbytes():  # a few bytes can stand for any number
+            raise TypeError("it shows the same memory many times over")
         if plain.dtype == torch.bfloat16:  # which numpy has not; the memory is the same
             return plain.view(torch.uint16).numpy().view(jnp.bfloat16)
         return plain.resolve_conj().resolve_neg().numpy()
