@@ -5,12 +5,15 @@ weighting goes with any loss per example: Σ_k weights[k] · losses[k]. What the
 stated by each function. With a single teacher the weight is one.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jkd.losses.logits import kd
+from jkd.losses.logits import kd, kd_by_class
+from jkd.minimum_norm import minimum_norm_weights
 
 
 def uniform(teacher_logits: Float[Array, "teachers batch classes"]) -> Float[Array, "teachers batch"]:
@@ -27,27 +30,30 @@ def ebkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Floa
     Source: Kwon et al., "Adaptive knowledge distillation based on entropy", ICASSP 2020, as published with
     CA-MKD, where the loss is the mean over teachers (not the sum) of w_k · KD_k.
     """
-    teachers = len(teacher_logits)
-    if teachers == 1:
-        return uniform(teacher_logits)
-    entropies = _entropy(teacher_logits)
-    total = entropies.sum(axis=0)
-    # Below this the gradient of the quotient overflows.
-    doubtful = total > jnp.sqrt(jnp.finfo(total.dtype).tiny)
-    # Not 1 − H_k / Σ_j H_j, which rounding can make negative.
-    return jnp.where(doubtful, (total - entropies) / jnp.where(doubtful, total, 1.0), 1 - 1 / teachers)
+    return _less_in_proportion(_entropy(teacher_logits)) * max(len(teacher_logits) - 1, 1)
 
 
-def demkd_entropy(teacher_logits: Float[Array, "teachers batch classes"]) -> Float[Array, "teachers batch"]:
-    """DE-MKD: w_k = (1 − softmax_k(H_k)) / (K − 1), with H_k the entropy of teacher k at temperature 1.
+def demkd_entropy(
+    teacher_logits: Float[Array, "teachers batch classes"],
+    temperature: float | Float[Array, ""] = 1.0,
+    form: Literal["softmax", "ratio"] = "ratio",
+) -> Float[Array, "teachers batch"]:
+    """DE-MKD: the larger the entropy H_k of teacher k's prediction, the smaller its weight.
 
-    Sums to one.
+    "softmax" is w_k = (1 − softmax_k(H_k)) / (K − 1), which compares entropies by their difference, in nats;
+    "ratio" is w_k = (1 − H_k / Σ_j H_j) / (K − 1), which compares them by their quotient. Sums to one.
+
+    Args:
+      teacher_logits: t_k.
+      temperature: T > 0 at which the entropies are taken.
+      form: one of the two.
 
     Source: ours. The abstract of DE-MKD (Cheng et al., "Decoupled multi-teacher knowledge distillation based
-    on entropy", Mathematics 12(11):1672, 2024) says that the weights come from the entropies; the form is
-    that of CA-MKD.
+    on entropy", Mathematics 12(11):1672, 2024) says that the weights come from the entropies; the forms are
+    those of CA-MKD and of EBKD.
     """
-    return _less_for_more(_entropy(teacher_logits))
+    entropies = _entropy(teacher_logits / temperature)
+    return _less_in_proportion(entropies) if form == "ratio" else _less_for_more(entropies)
 
 
 def confidence(
@@ -58,8 +64,8 @@ def confidence(
     Sums to one. For the weights of features, the logits are those of teacher k's classifier on the student's
     regressed features; as in the published code the gradient then flows through the weights.
 
-    Source: Zhang, Chen and Wang, "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022,
-    section 2, and their code, where the loss is the mean over teachers (not the sum) of w_k · KD_k.
+    Source: Zhang, Chen and Wang, "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022, by
+    their code, where the loss is the mean over teachers (not the sum) of w_k · KD_k.
     """
     cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
     return _less_for_more(jax.vmap(cross_entropy, in_axes=(0, None))(teacher_logits, labels))
@@ -123,11 +129,30 @@ def gpac_corrector(
     """
     student_logits, teacher_logits = jax.lax.stop_gradient((student_logits, teacher_logits))
     losses = jax.vmap(kd, in_axes=(None, 0, None))(student_logits, teacher_logits, temperature)
-    divergences = losses / temperature**2
-    right = jnp.argmax(student_logits, axis=-1) == labels
-    trusted = right | (jnp.argmax(teacher_logits, axis=-1) == labels)
-    scores = jnp.where(trusted, -divergences / weight_temperature, -jnp.inf)
-    return jax.nn.softmax(jnp.where(trusted.any(axis=0), scores, 0.0), axis=0)
+    trusted = _trusted(student_logits, teacher_logits, labels)
+    return _nearest(losses / temperature**2 / weight_temperature, trusted)
+
+
+def gpac_class_corrector(
+    student_logits: Float[Array, "batch classes"],
+    teacher_logits: Float[Array, "teachers batch classes"],
+    labels: Int[Array, " batch"],
+    temperature: float | Float[Array, ""],
+    weight_temperature: float = 1.0,
+) -> Float[Array, "teachers batch classes"]:
+    """GPAC's adaptive corrector by class: the nearer a teacher's probability of it, the larger its weight.
+
+    w_kc = softmax_k(−C d_kc / τ) with d_kc = p_kc log(p_kc/q_c) − p_kc + q_c, which sum over the C classes to
+    the KL_k of `gpac_corrector`; it has the same arguments and trusts the same teachers. Sums to one over the
+    teachers, for each class. No gradient flows through the weights.
+
+    Source: ours, as `gpac_corrector`, whose abstract leaves open whether the weights are of classes.
+    """
+    student_logits, teacher_logits = jax.lax.stop_gradient((student_logits, teacher_logits))
+    losses = jax.vmap(kd_by_class, in_axes=(None, 0, None))(student_logits, teacher_logits, temperature)
+    classes = student_logits.shape[-1]
+    trusted = _trusted(student_logits, teacher_logits, labels)
+    return _nearest(classes * losses / temperature**2 / weight_temperature, trusted[..., None])
 
 
 def teacher_dropping(
@@ -153,73 +178,39 @@ def teacher_dropping(
     return left / left.sum(axis=0)
 
 
-def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float) -> Float[Array, " vectors"]:
-    """The weights of the shortest weighted mean of K vectors, none of them above `cap`.
+def _trusted(
+    student_logits: Float[Array, "batch classes"],
+    teacher_logits: Float[Array, "teachers batch classes"],
+    labels: Int[Array, " batch"],
+) -> Bool[Array, "teachers batch"]:
+    """Whether a teacher or the student gets an example right."""
+    right = jnp.argmax(student_logits, axis=-1) == labels
+    return right | (jnp.argmax(teacher_logits, axis=-1) == labels)
 
-    Minimises ‖Σ_k w_k v_k‖ over Σ w = 1, 0 ≤ w_k ≤ cap by a primal active-set method: exact up to rounding
-    for any K, in about K small linear systems. Where several weightings do equally well, as for identical
-    vectors, it returns one of them. No gradient flows through the weights.
 
-    Args:
-      vectors: v_k.
-      cap: the largest weight; below 1/K it counts as 1/K.
-
-    Source: Nocedal and Wright, "Numerical optimization", algorithm 16.3.
-    """
-    vectors = jax.lax.stop_gradient(vectors)
-    count = len(vectors)
-    cap = max(cap, 1 / count)
-    gram = jnp.matmul(vectors, vectors.T, precision=jax.lax.Precision.HIGHEST)
-    largest = jnp.abs(gram).max()
-    gram = gram / jnp.where(largest > 0, largest, 1.0)
-    rounding = jnp.finfo(gram.dtype).eps
-
-    def face_step(weights, free):
-        """The step to the minimum over the free weights, their sum kept, and the multiplier of the sum."""
-        both_free = free[:, None] & free[None, :]
-        # Where vectors depend on each other a face has many minima: the rounding added here picks one.
-        block = jnp.where(both_free, gram, 0.0) + jnp.diag(jnp.where(free, rounding, 1.0))
-        ones = free.astype(gram.dtype)
-        system = jnp.block([[block, ones[:, None]], [ones[None, :], jnp.zeros((1, 1), gram.dtype)]])
-        solution = jnp.linalg.solve(system, jnp.append(-ones * (gram @ weights), 0.0))
-        return solution[:-1], solution[-1]
-
-    def iterate(state):
-        weights, free, _, iteration = state
-        step, multiplier = face_step(weights, free)
-        room = jnp.where(step > 0, cap - weights, weights)
-        moving = free & (jnp.abs(step) > rounding)
-        lengths = jnp.where(moving, room / jnp.where(moving, jnp.abs(step), 1.0), jnp.inf)
-        first = jnp.argmin(lengths)
-        blocked = lengths[first] < 1
-        weights = jnp.clip(weights + jnp.minimum(lengths[first], 1.0) * step, 0.0, cap)
-        bound = jnp.where(step[first] > 0, cap, 0.0)
-        weights = weights.at[first].set(jnp.where(blocked, bound, weights[first]))
-        # At the minimum over a face the bound that costs most is given up; where none costs, this is the end.
-        slope = gram @ weights + multiplier
-        cost = jnp.where(free, -jnp.inf, jnp.where(weights > 0, slope, -slope))
-        worst = jnp.argmax(cost)
-        release = ~blocked & (cost[worst] > 10 * count * rounding)
-        free = free.at[first].set(free[first] & ~blocked)
-        free = free.at[worst].set(free[worst] | release)
-        return weights, free, ~blocked & ~release, iteration + 1
-
-    def unfinished(state):
-        _, _, done, iteration = state
-        return ~done & (iteration < 10 * count)
-
-    start = (
-        jnp.full(count, 1 / count, gram.dtype),
-        jnp.ones(count, bool),
-        jnp.zeros((), bool),
-        jnp.zeros((), int),
-    )
-    return jax.lax.while_loop(unfinished, iterate, start)[0]
+def _nearest(
+    costs: Float[Array, "teachers ..."], trusted: Bool[Array, "teachers ..."]
+) -> Float[Array, "teachers ..."]:
+    """The smaller the cost of a trusted teacher, the larger its weight; all alike where none is trusted."""
+    scores = jnp.where(trusted, -costs, -jnp.inf)
+    return jax.nn.softmax(jnp.where(trusted.any(axis=0), scores, 0.0), axis=0)
 
 
 def _less_for_more(costs: Float[Array, "teachers batch"]) -> Float[Array, "teachers batch"]:
     teachers = len(costs)
     return (1 - jax.nn.softmax(costs, axis=0)) / (teachers - 1) if teachers > 1 else jnp.ones_like(costs)
+
+
+def _less_in_proportion(costs: Float[Array, "teachers batch"]) -> Float[Array, "teachers batch"]:
+    teachers = len(costs)
+    if teachers == 1:
+        return jnp.ones_like(costs)
+    total = costs.sum(axis=0)
+    # Below this the gradient of the quotient overflows.
+    positive = total > jnp.sqrt(jnp.finfo(total.dtype).tiny)
+    # Not 1 − cost / total, which rounding can make negative.
+    shares = jnp.where(positive, (total - costs) / jnp.where(positive, total, 1.0), 1 - 1 / teachers)
+    return shares / (teachers - 1)
 
 
 def _entropy(logits: Float[Array, "... classes"]) -> Float[Array, "..."]:

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from jkd import weighting
 from jkd.losses.features import mse
-from jkd.losses.logits import kd
+from jkd.losses.logits import kd, kd_by_class
+from jkd.minimum_norm import minimum_norm_weights
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_weights.json").read_text())
 T = 4.0
@@ -22,7 +23,8 @@ LABELS = np.random.default_rng(2).integers(0, 7, 6).astype(np.int32)
 WEIGHTINGS = {
     "uniform": (lambda s, t: weighting.uniform(t), 1),
     "ebkd_entropy": (lambda s, t: weighting.ebkd_entropy(t), 2),
-    "demkd_entropy": (lambda s, t: weighting.demkd_entropy(t), 1),
+    "demkd_entropy": (lambda s, t: weighting.demkd_entropy(t, form="softmax"), 1),
+    "demkd_entropy's ratio at 4": (lambda s, t: weighting.demkd_entropy(t, 4.0), 1),
     "confidence": (lambda s, t: weighting.confidence(t, LABELS), 1),
     "gradient_consensus": (lambda s, t: weighting.gradient_consensus(s, t, T), 1),
     "gpac_corrector": (lambda s, t: weighting.gpac_corrector(s, t, LABELS, T), 1),
@@ -115,7 +117,7 @@ def test_a_single_teacher_has_weight_one(name):
     chex.assert_trees_all_close(WEIGHTS[name](STUDENT, TEACHERS[:1]), np.ones((1, 6), np.float32), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ebkd_entropy", "demkd_entropy"])
+@pytest.mark.parametrize("name", ["ebkd_entropy", "demkd_entropy", "demkd_entropy's ratio at 4"])
 def test_the_surer_teacher_has_more_weight(name):
     weights = WEIGHTS[name](STUDENT, TEACHERS[0] * np.array([0.5, 1, 2])[:, None, None])
     assert (np.diff(weights, axis=0) > 0).all()
@@ -126,13 +128,17 @@ def test_demkd_entropy_is_its_formula():
     h = np.exp(-(p * np.log(p)).sum(-1))
     expected = ((1 - h / h.sum(0)) / 2).astype(np.float32)
     chex.assert_trees_all_close(WEIGHTS["demkd_entropy"](STUDENT, TEACHERS), expected, rtol=1e-5)
+    tempered = weighting.demkd_entropy(4 * TEACHERS, 4.0, "softmax")
+    chex.assert_trees_all_close(tempered, expected, rtol=1e-5)
+    ratio = weighting.demkd_entropy(4 * TEACHERS, 4.0, "ratio")
+    chex.assert_trees_all_close(2 * ratio, WEIGHTS["ebkd_entropy"](STUDENT, TEACHERS), rtol=1e-5)
 
 
 def test_gradient_consensus_is_about_the_gradients_of_kd():
     with jax.enable_x64():
         gradient = jax.grad(lambda s, t: kd(s, t, T).mean())
         gradients = jnp.stack([gradient(jnp.asarray(STUDENT), t).mean(axis=0) for t in TEACHERS])
-        expected = weighting.minimum_norm_weights(gradients, 0.6)[:, None]
+        expected = minimum_norm_weights(gradients, 0.6)[:, None]
         weights = WEIGHTS["gradient_consensus"](STUDENT, TEACHERS)
         chex.assert_trees_all_close(weights, jnp.tile(expected, 6), rtol=1e-8)
 
@@ -148,6 +154,21 @@ def test_gpac_corrector_trusts_near_teachers_and_drops_wrong_ones():
     chex.assert_trees_all_close(weights[:, 0], right, rtol=1e-5)
     chex.assert_trees_all_close(weights[:, 1], np.array([0.5, 0, 0.5], np.float32), rtol=1e-5)
     chex.assert_trees_all_close(weights[:, 2], np.full(3, 1 / 3, np.float32), rtol=1e-5)
+
+
+def test_gpac_class_corrector_weighs_each_class_by_its_part_of_the_divergence():
+    labels = STUDENT.argmax(-1)  # so that all teachers are trusted
+    weights = weighting.gpac_class_corrector(STUDENT, TEACHERS, labels, T, 2.0)
+    costs = 7 * np.stack([kd_by_class(STUDENT, t, T) for t in TEACHERS]) / T**2 / 2
+    expected = np.exp(-costs) / np.exp(-costs).sum(0)
+    chex.assert_trees_all_close(weights, expected.astype(np.float32), rtol=1e-4)
+    wrong = (labels + 1) % 7
+    dropped = TEACHERS.argmax(-1) != wrong
+    weights = weighting.gpac_class_corrector(STUDENT, TEACHERS, wrong, T)
+    assert dropped.any(0).all() and not dropped.all(0).all()
+    some = ~dropped.all(0)
+    assert not np.asarray(weights)[:, some][dropped[:, some]].any()
+    chex.assert_trees_all_close(weights.sum(0), np.ones((6, 7), np.float32), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gradient_consensus", "gpac_corrector"])
@@ -197,7 +218,7 @@ def test_minimum_norm_weights_are_optimal(count, cap, seed, spread):
         assert best_giver - best_taker <= 1e-12 * np.abs(vectors @ vectors.T).max()
 
 
-jitted_minimum = jax.jit(weighting.minimum_norm_weights, static_argnames="cap")
+jitted_minimum = jax.jit(minimum_norm_weights, static_argnames="cap")
 
 
 def test_minimum_norm_weights_of_nearly_equal_vectors_in_float32():

@@ -3,9 +3,9 @@
 Source: Du et al., "Agree to disagree: adaptive ensemble knowledge distillation in gradient space", NeurIPS
 2020.
 
-Given: the weights make the weighted mean of the teachers' gradients with respect to the student's logits as
-short as possible, no weight above a cap; 0.6 in the published code of CA-MKD, which compares with it. Its
-gradients are averaged over the batch, so that a teacher has one weight for all examples of a batch.
+Given by the published code of CA-MKD, which compares with it: the weights make the weighted mean of the
+teachers' gradients with respect to the student's logits as short as possible, no weight above a cap of 0.6.
+The gradients are averaged over the batch, so that a teacher has one weight for all examples of a batch.
 
 Ours: the small quadratic program is solved exactly, inside the compiled step (`jkd.weighting`).
 """

@@ -1,6 +1,7 @@
 """AVER: every teacher is listened to alike (the baseline of the multi-teacher papers).
 
-Given: the mean over teachers of Hinton's KD. Ours: it is added to the cross-entropy with one coefficient α.
+Given by the published code of CA-MKD, which compares with it: the mean over teachers of Hinton's KD, added to
+the cross-entropy with the coefficient α = 1.
 """
 
 from typing import Annotated

@@ -1,6 +1,7 @@
 """CA-MKD: a teacher is listened to as far as it is right about the label (Zhang, Chen and Wang, ICASSP 2022).
 
-Given by the paper and its published code (github.com/Rorozhl/CA-MKD):
+Given by the paper's abstract: the reliability of each teacher's prediction is assigned to each example, by
+the labels. Given by its published code (github.com/Rorozhl/CA-MKD):
 - w_k = (1 − softmax_k(CE(t_k, y))) / (K − 1) on each example, for the logits.
 - u_k for the features is the same of the logits that teacher k's own classifier gives to the pooled r_k(F_s).
   The gradient flows through u_k, so that the regressors and the student also learn from it.

@@ -2,7 +2,8 @@
 
 The parts are those of the published methods (`jkd.methods.parts`), the sum is ours: one weighting for all
 kinds of knowledge, whose weights sum to one on each example whichever it is. `--knowledge=kd,features
---weighting=confidence` is therefore not CA-MKD, which weighs features by the teachers' own classifiers.
+--weighting=confidence` is therefore not CA-MKD, which weighs features by the teachers' own classifiers, and
+`demkd` is the softmax of the entropies at temperature 1 (`ebkd`, their ratio, is what DE-MKD has by default).
 
 Controls among them: `best` is the teacher that is most accurate on images held out from training (those of
 --held-out, never test images), alone; `random` draws fixed weights from the seed once, any point of the

@@ -1,9 +1,9 @@
 """GPAC: joint guidance of probe and adaptive corrector (Neural Networks 164:345-356, 2023).
 
-Given by the paper's abstract: linear classifier probes rate each teacher's middle layers by accuracy, and the
-student learns each stage from the best-rated teacher; instructional weights emphasise the direction that the
-student predicts in and ease its learning, each teacher guiding by its own KL divergence from the student; the
-spatial-attention loss is scaled by a piecewise function of the epoch with three levels.
+Given by the paper's abstract: teachers are evaluated by the accuracy of linear classifier probes, by which
+the student selects better ones in the middle layer; instructional weights emphasise the direction that the
+student predicts in and ease its learning, and each teacher forms its guidance by its KL divergence from the
+student; the spatial-attention loss is adjusted by a piecewise function of the epochs, in three levels.
 
 Ours, because the abstract does not say:
 - A probe is a logistic regression (scikit-learn's, L2 with C = 1) on a stage's averaged features, each
@@ -11,9 +11,10 @@ Ours, because the abstract does not say:
   images without a stratified part (--held-out), and rated on that part. The student sees both.
 - Stages are all feature maps but the stem's. Where student and teacher have not the same number of them, they
   are matched by relative depth: first to first, last to last, evenly in between.
-- For each of the student's stages the teacher with the most accurate matching stage is selected; of equal
-  ones the first.
-- Loss: CE + α Σ_k w_k KD_k + β · level · Σ_stages ‖A_s − A_k‖², w by `jkd.weighting.gpac_corrector`. A is
+- Each of the student's stages has a teacher of its own: the one with the most accurate matching stage, of
+  equal ones the first.
+- Loss: CE + α Σ_k w_k KD_k + β · level · Σ_stages ‖A_s − A_k‖², w by `jkd.weighting.gpac_corrector`; with
+  `--corrector=class` each class's part of KD_k has a weight of its own (`gpac_class_corrector`). A is
   the channels' mean square at each position of a stage, divided by its norm, of the student and of the
   selected teacher. The squared distance is not averaged over positions, so that β means the same for small
   images as for large.
@@ -21,19 +22,21 @@ Ours, because the abstract does not say:
 """
 
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jkd.flags import Flag
 from jkd.losses.features import attention
+from jkd.losses.logits import kd_by_class
 from jkd.methods.base import Batch, Examples, Loss, Method, Preparation, TeacherOutputs, Variables
 from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, stacked_logits, weight_metrics
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs
-from jkd.weighting import gpac_corrector
+from jkd.weighting import gpac_class_corrector, gpac_corrector
 
 LEVELS = (1.0, 0.5, 0.1)
 
@@ -58,6 +61,10 @@ def gpac(
     weight_temperature: Annotated[
         float, Flag("τ: the larger, the more alike the teachers' weights", above=0)
     ] = 1.0,
+    corrector: Annotated[
+        Literal["example", "class"],
+        Flag("what the corrector weighs teachers for: each example or each class of it"),
+    ] = "example",
     alpha: Annotated[float, Flag("coefficient α of the weighted KD", at_least=0, tune=(0.3, 1.0, 3.0))] = 1.0,
     beta: Annotated[
         float,
@@ -78,11 +85,17 @@ def gpac(
     ) -> Loss:
         selection: Float[Array, "stages teachers"] = variables.state
         ce = cross_entropy(student, batch)
-        weights = gpac_corrector(
-            student.logits, stacked_logits(teachers), batch.labels, temperature, weight_temperature
-        )
-        divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature)
-        weighted_kd = (weights * divergences).sum(0).mean()
+        weighed = student.logits, stacked_logits(teachers), batch.labels, temperature, weight_temperature
+        seen = logits_for_kd(student, teachers, standardise_logits)
+        if corrector == "class":
+            by_class = gpac_class_corrector(*weighed)
+            parts = jax.vmap(kd_by_class, in_axes=(None, 0, None))
+            divergences = parts(seen[0].logits, stacked_logits(seen[1]), temperature)
+            weighted_kd = (by_class * divergences).sum((0, 2)).mean()
+            weights = by_class.mean(-1)
+        else:
+            weights = gpac_corrector(*weighed)
+            weighted_kd = (weights * kd_distances(*seen, temperature)).sum(0).mean()
         distances = jnp.stack([jnp.stack(row).mean(1) for row in _attention(student, teachers)])
         selected = jnp.vdot(selection, distances)
         level = attention_level(progress)

@@ -1,13 +1,14 @@
 """MKCD: multi-knowledge collaborative distillation with an encoder-decoder projector and a reused classifier.
 
-Given by the paper's abstract: the teacher's classifier is reused on top of the student; an encoder-decoder
-projector carries the student's features to the teacher's deep features; several kinds of knowledge are used
-together; the temperature follows the student's progress instead of being tuned.
+Given by the paper's title and abstract (doi 10.6919/ICJE.202503_11(3).0014): the teacher's classifier is
+reused; an encoder-decoder projector aligns the deep features of student and teacher; several kinds of
+knowledge are used together; the temperature is adjusted progressively instead of being tuned.
 
 Ours, because the abstract does not say:
 - Encoder: a 1×1 convolution to half the teacher's channels, then a 3×3 one of stride 2. Decoder: its
   mirror, a transposed 3×3 one of stride 2 and a 1×1 to the teacher's channels. Batch norm and ReLU follow
-  each; the last ReLU because the teacher's map comes out of one.
+  each; the last ReLU because the teacher's map comes out of one. `--projector=bottleneck` is SimKD's (Chen et
+  al., CVPR 2022, with its factor 2), without stride: the 1×1, a 3×3 and the 1×1.
 - The maps are the last features, those that the two heads see.
   The projection has the height and width of the student's map, so that deploying it needs nothing of the
   teacher but its classifier; for mse_k the larger of it and the teacher's map is pooled to the smaller.
@@ -19,11 +20,12 @@ Ours, because the abstract does not say:
   probabilities, as in an ensemble; the classifiers are trained each for itself, not their mean.
 - The deployed student is backbone, projectors and reused classifiers, and its cost is reported so. The
   student network's own classifier is never used.
-- γ is the one that RepDistiller gives to SP. β = 10 is between the 1 of SimKD (Chen et al., CVPR 2022,
-  which reuses a classifier, too) and MMKD's 100, with which the error of features outweighs all else.
+- γ = 1000 makes the gradient of the similarity as large as that of the cross-entropy; RepDistiller gives
+  3000 to SP alone, which here outweighs all else (experiments/results/methods). β = 10 is between the 1 of
+  SimKD and MMKD's 100, with which the error of features outweighs all else.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +44,13 @@ from jkd.models.layers import HE_FAN_OUT, BatchNorm
 
 
 class Projector(nn.Module):
-    """Encoder and decoder from the student's map to a teacher's channels, at the same height and width."""
+    """From the student's map to a teacher's channels, at the same height and width.
+
+    "encoder-decoder" halves the space and restores it, "bottleneck" keeps it.
+    """
 
     channels: int
+    form: str = "encoder-decoder"
 
     @nn.compact
     def __call__(
@@ -68,9 +74,13 @@ class Projector(nn.Module):
             )
 
         x = after(conv(half, 1, 1, "encode1"), x, "encode1_norm")
-        x = after(conv(half, 3, 2, "encode2"), x, "encode2_norm")
-        up = nn.ConvTranspose(half, (3, 3), (2, 2), use_bias=False, kernel_init=HE_FAN_OUT, name="decode1")
-        x = after(up, x, "decode1_norm")[:, :height, :width]
+        strided = self.form == "encoder-decoder"
+        x = after(conv(half, 3, 1 + strided, "encode2"), x, "encode2_norm")
+        if strided:
+            up = nn.ConvTranspose(
+                half, (3, 3), (2, 2), use_bias=False, kernel_init=HE_FAN_OUT, name="decode1"
+            )
+            x = after(up, x, "decode1_norm")[:, :height, :width]
         return after(conv(self.channels, 1, 1, "decode2"), x, "decode2_norm")
 
 
@@ -81,6 +91,9 @@ def temperature_at(progress: float | Float[Array, ""], start: float, end: float)
 
 def mkcd(
     *,
+    projector: Annotated[
+        Literal["encoder-decoder", "bottleneck"], Flag("from the student's last map to the teachers'")
+    ] = "encoder-decoder",
     temperature_start: Annotated[float, Flag("distillation temperature T_0 at the start", above=0)] = 1.0,
     temperature_end: Annotated[float, Flag("distillation temperature T_1 at the end", above=0)] = 4.0,
     standardise_logits: StandardiseLogits = False,
@@ -93,14 +106,14 @@ def mkcd(
     ] = 10.0,
     gamma: Annotated[
         float, Flag("coefficient γ of the similarity of examples", at_least=0, tune=(300.0, 1000.0, 3000.0))
-    ] = 3000.0,
+    ] = 1000.0,
 ) -> Method:
     """Mean over teachers of CE_k + α KD_k + β mse_k + γ similarity_k, through the teachers' classifiers."""
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
         def variables(key: PRNGKeyArray, teacher: TeacherOutputs) -> PyTree:
             example = jnp.zeros((1, *student.features[-1].shape[1:]))
-            return Projector(teacher.features[-1].shape[-1]).init(key, example, train=False)
+            return Projector(teacher.features[-1].shape[-1], projector).init(key, example, train=False)
 
         keys = jax.random.split(key, len(teachers))
         each = jax.jit(lambda keys: [variables(k, t) for k, t in zip(keys, teachers, strict=True)])(keys)
@@ -112,7 +125,7 @@ def mkcd(
         temperature = temperature_at(progress, temperature_start, temperature_end)
         terms, reused, state = [], [], []
         for params, stats, teacher in zip(variables.params, variables.state, teachers, strict=True):
-            projected, changed = Projector(teacher.features[-1].shape[-1]).apply(
+            projected, changed = Projector(teacher.features[-1].shape[-1], projector).apply(
                 {"params": params, "batch_stats": stats},
                 student.features[-1],
                 train=True,
@@ -143,7 +156,7 @@ def mkcd(
     ) -> Float[Array, "batch classes"]:
         logits = []
         for params, stats, head in zip(variables.params, variables.state, heads, strict=True):
-            projected: Any = Projector(head.kernel.shape[0]).apply(
+            projected: Any = Projector(head.kernel.shape[0], projector).apply(
                 {"params": params, "batch_stats": stats}, student.features[-1], train=False
             )
             logits.append(head(projected.mean((1, 2))))

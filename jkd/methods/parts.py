@@ -158,15 +158,18 @@ Weighting = Callable[
 WEIGHTING: dict[str, Weighting] = {
     "uniform": lambda s, t, labels, temperature: weighting.uniform(t),
     "ebkd": lambda s, t, labels, temperature: weighting.ebkd_entropy(t) / max(len(t) - 1, 1),
-    "demkd": lambda s, t, labels, temperature: weighting.demkd_entropy(t),
+    "demkd": lambda s, t, labels, temperature: weighting.demkd_entropy(t, form="softmax"),
     "confidence": lambda s, t, labels, temperature: weighting.confidence(t, labels),
     "consensus": lambda s, t, labels, temperature: weighting.gradient_consensus(s, t, temperature),
     "corrector": weighting.gpac_corrector,
 }
 
 
+Coefficient = float | Callable[[Float[Array, ""]], Float[Array, ""]]  # a number, or one for each `progress`
+
+
 def combine(
-    coefficients: Mapping[str, float],
+    coefficients: Mapping[str, Coefficient],
     weigh: Weighting | Remembered,
     temperature: float,
     standardise_logits: bool = False,
@@ -198,7 +201,7 @@ def combine(
         return Variables(params or (), state or ())
 
     def loss(variables: Variables, student: Outputs, teachers: Teachers, batch: Batch, progress) -> Loss:
-        del progress
+        scales = {n: c(progress) if callable(c) else c for n, c in coefficients.items()}
         ce = cross_entropy(student, batch)
         params, state = dict(variables.params), dict(variables.state)
         seen_student, seen = logits_for_kd(student, teachers, standardise_logits)
@@ -208,14 +211,14 @@ def combine(
             for name, knowledge in known.items()
         }
         if isinstance(weigh, Remembered):
-            losses = sum((coefficients[n] * distances[n] for n in known), start=jnp.zeros(()))
+            losses = sum((scales[n] * distances[n] for n in known), start=jnp.zeros(()))
             weights, state["weighting"] = weigh.weigh(state["weighting"], jax.lax.stop_gradient(losses))
         else:
             weights = weigh(student.logits, stacked_logits(teachers), batch.labels, temperature)
         terms = {name: (weights * distance).sum(0).mean() for name, distance in distances.items()}
         total = ce
-        for name, coefficient in coefficients.items():
-            total += coefficient * terms[name]
+        for name, scale in scales.items():
+            total += scale * terms[name]
         metrics = weight_metrics("logits", weights, batch.labels, student.logits.shape[-1])
         return Loss(total, {"ce": ce} | terms | metrics, state or ())
 

@@ -1,9 +1,9 @@
 """Learned maps from the student's features to a teacher's channels, one for each teacher.
 
-Given by the published code of CA-MKD and MMKD: convolutions, each with batch norm and ReLU; before them the
-larger of two maps of different size is average-pooled to the smaller. Regressors are trained with the
-student and only ever see training batches: the running averages of their batch norm are never read, and ours
-have none.
+Given by the published code of CA-MKD and MMKD: convolutions, each with batch norm and ReLU. Before them the
+larger of two maps of different size is average-pooled to the smaller, as in MMKD's (CA-MKD's enlarges the
+student's where it is the smaller). Regressors are trained with the student and only ever see training
+batches: the running averages of their batch norm are never read, and ours have none.
 """
 
 import jax

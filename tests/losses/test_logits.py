@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.test_util import check_grads
 
-from jkd.losses.logits import decoupled_kd, kd, standardise
+from jkd.losses.logits import decoupled_kd, kd, kd_by_class, standardise
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text())
 LABELS = np.random.default_rng(2).integers(0, 7, 6)
@@ -31,10 +31,12 @@ def total(student, teacher, temperature):
     """All that this module defines, in one number."""
     of_standardised = kd(standardise(student), standardise(teacher), temperature)
     target, nontarget = decoupled_kd(student, teacher, LABELS, temperature)
-    return jnp.sum(kd(student, teacher, temperature) + of_standardised + target + nontarget)
+    by_class = kd_by_class(student, teacher, temperature).sum(1)
+    return jnp.sum(kd(student, teacher, temperature) + of_standardised + target + nontarget + by_class)
 
 
 jit_kd, jit_decoupled, jit_standardise = jax.jit(kd), jax.jit(decoupled_kd), jax.jit(standardise)
+jit_by_class = jax.jit(kd_by_class)
 gradient_of_standardised = jax.jit(jax.grad(lambda logits: jnp.sum(standardise(logits) ** 3)))
 value_and_gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
 
@@ -99,6 +101,22 @@ def test_large_logits_stay_finite_and_teachers_get_no_gradient(student, teacher,
     chex.assert_tree_all_finite((value, student_gradient))
     chex.assert_trees_all_equal(teacher_gradient, np.zeros_like(teacher))
     assert jit_kd(student, teacher, temperature).min() >= -1e-3 * temperature**2
+
+
+@few
+@given(any_logits, any_logits)
+def test_the_classes_make_up_kd(student, teacher):
+    student, teacher = student / 1e3, teacher / 1e3
+    by_class = jit_by_class(student, teacher, T)
+    assert by_class.min() >= -1e-4
+    chex.assert_trees_all_close(by_class.sum(1), jit_kd(student, teacher, T), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_classes_do_not_move_the_optimum():
+    weights = np.arange(1.0, 8.0)
+    gradient = jax.jit(jax.grad(lambda s: jnp.sum(weights * kd_by_class(s, STUDENT, T))))
+    chex.assert_trees_all_close(gradient(STUDENT), np.zeros((6, 7), np.float32), atol=1e-5)
+    assert np.abs(gradient(TEACHERS[0])).max() > 0.1
 
 
 @few

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from jkd.losses.logits import kd_by_class
 from jkd.methods import Batch, TeacherOutputs, Variables
 from jkd.methods.base import Examples
 from jkd.methods.gpac import attention_level, gpac, matching_stage
 from jkd.models import Head, Outputs
+from jkd.weighting import gpac_class_corrector
 
 CLASSES, BATCH = 3, 6
 METHOD = gpac()
@@ -51,6 +53,21 @@ def test_the_attention_has_three_levels():
         result = LOSS(chosen(0, 1, 0), student, teachers, batch, progress)
         m = result.metrics
         np.testing.assert_allclose(result.value, m["ce"] + m["kd"] + 10 * level * m["attention"], rtol=1e-6)
+
+
+def test_the_corrector_may_weigh_each_class():
+    student, teachers, batch = problem()
+    batch = batch._replace(labels=student.logits.argmax(-1))  # so that all teachers are trusted
+    teachers = tuple(t._replace(logits=6 * t.logits) for t in teachers)
+    logits = np.stack([t.logits for t in teachers])
+    result = jax.jit(gpac(corrector="class").loss)(chosen(0, 1, 0), student, teachers, batch, 0.0)
+    weights = gpac_class_corrector(student.logits, logits, batch.labels, 4.0)
+    parts = np.stack([kd_by_class(student.logits, t, 4.0) for t in logits])
+    np.testing.assert_allclose(result.metrics["kd"], (weights * parts).sum((0, 2)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(result.metrics["weight_logits"], weights.mean((1, 2)), rtol=1e-5)
+    m = result.metrics
+    np.testing.assert_allclose(result.value, m["ce"] + m["kd"] + 10 * m["attention"], rtol=1e-6)
+    assert abs(m["kd"] - LOSS(chosen(0, 1, 0), student, teachers, batch, 0.0).metrics["kd"]) > 1e-4
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4, 7])

@@ -60,10 +60,11 @@ def test_the_temperature_rises_along_a_half_cosine():
         assert loss(variables, *seen, progress).metrics["temperature"] == pytest.approx(temperature)
 
 
+@pytest.mark.parametrize("form", ["encoder-decoder", "bottleneck"])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 5), (7, 4)])
-def test_a_projection_has_the_size_of_the_students_map(size):
+def test_a_projection_has_the_size_of_the_students_map(size, form):
     x = jnp.zeros((2, *size, 5))
-    projector = Projector(6)
+    projector = Projector(6, form)
     y, _ = jax.eval_shape(lambda: projector.init_with_output(jax.random.key(0), x, train=False))
     chex.assert_shape(y, (2, *size, 6))
 
@@ -114,11 +115,22 @@ def test_the_loss_is_the_sum_of_its_terms_and_learns_by_all_parameters():
 
     gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
     (value, m), (params, last) = gradient(variables.params, student.features[-1])
-    expected = m["ce"] + m["kd"] + 10 * m["features"] + 3000 * m["similarity"]
+    expected = m["ce"] + m["kd"] + 10 * m["features"] + 1000 * m["similarity"]
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     chex.assert_tree_all_finite((params, last))
     for leaf in jax.tree.leaves((params, last)):
         assert np.abs(leaf).max() > 0
+
+
+def test_the_bottleneck_has_no_stride_and_is_deployed_as_it_is_trained():
+    method = mkcd(projector="bottleneck")
+    _, student, teachers, batch = problem()
+    variables = jax.jit(method.init)(jax.random.key(0, impl="rbg"), student, teachers)
+    kernels = [variables.params[0][name]["kernel"].shape for name in ("encode1", "encode2", "decode2")]
+    assert kernels == [(1, 1, 5, 3), (3, 3, 3, 3), (1, 1, 3, 6)] and "decode1" not in variables.params[0]
+    assert np.isfinite(jax.jit(method.loss)(variables, student, teachers, batch, 0.2).value)
+    logits = jax.jit(method.predict)(variables, student, tuple(t.head for t in teachers))
+    chex.assert_shape(logits, (BATCH, CLASSES))
 
 
 def test_the_order_of_the_teachers_does_not_matter():

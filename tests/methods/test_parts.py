@@ -45,9 +45,9 @@ STUDENT = outputs(0, 6)
 TEACHERS = (teacher(1, 8), teacher(2, 4), teacher(3, 6, size=2))
 
 
-def loss(method, variables, student=STUDENT, teachers=TEACHERS):
+def loss(method, variables, student=STUDENT, teachers=TEACHERS, progress=0.5):
     batch = Batch(jnp.zeros((BATCH, 8, 8, 3)), LABELS)
-    return jax.jit(method.loss)(variables, student, teachers, batch, jnp.zeros(()))
+    return jax.jit(method.loss)(variables, student, teachers, batch, jnp.asarray(progress))
 
 
 def init(method, teachers=TEACHERS):
@@ -192,6 +192,25 @@ def test_kd_of_standardised_logits_does_not_see_how_far_they_range(name):
     chex.assert_trees_all_close(terms(further), found, rtol=1e-4)
 
 
+def test_demkds_decoupled_kd_warms_up_over_20_of_240_epochs():
+    method = methods.create("demkd", alpha=2.0, beta=6.0)
+    variables, batch = init(method), Batch(jnp.zeros((BATCH, 8, 8, 3)), LABELS)
+    run = jax.jit(lambda progress: method.loss(variables, STUDENT, TEACHERS, batch, progress))
+    for progress, strength in ((0.0, 0), (1 / 24, 0.5), (1 / 12, 1), (0.9, 1)):
+        value, m, _ = run(progress)
+        kd = 2 * m["target_kd"] + 6 * m["nontarget_kd"]
+        chex.assert_trees_all_close(value, m["ce"] + strength * kd + 30 * m["features"], rtol=1e-3)
+
+
+def test_demkds_weights_are_of_the_entropies_asked_for():
+    logits = jnp.stack([t.logits for t in TEACHERS])
+    for temperature, form in ((1.0, "softmax"), (3.0, "ratio")):
+        method = methods.create("demkd", gamma=0.0, warmup=0.0, entropy_temperature=temperature, weights=form)
+        expected = weighting.demkd_entropy(logits, temperature, form).mean(1)
+        found = loss(method, init(method), progress=0.0).metrics["weight_logits"]
+        chex.assert_trees_all_close(found, expected, rtol=1e-5)
+
+
 class TestAmtmlkd:
     @staticmethod
     def problem():
@@ -219,6 +238,14 @@ class TestAmtmlkd:
         gradient, _ = jax.grad(kd_of, has_aux=True)(latent)
         weights = kd_of(latent - 0.1 * gradient)[1]
         assert weights[0] > 1 / 3 > weights[1:].max()
+
+    def test_the_loss_is_the_sum_of_its_terms_with_the_regularisation(self):
+        method, variables = self.problem()
+        value, m, _ = loss(method, variables)
+        chex.assert_trees_all_close(m["latent"], 6.0, rtol=1e-6)  # ‖θ‖² + ‖W‖² with θ zeros and W six ones
+        terms = m["ce"] + m["kd"] + 10 * m["features"] + m["angle"] + m["distance"]
+        chex.assert_trees_all_close(value, terms + 0.1 * 6, rtol=1e-6)
+        assert m["angle"] > 0 and m["distance"] > 0
 
     def test_the_student_gets_no_gradient_through_the_weights(self):
         method, variables = self.problem()
