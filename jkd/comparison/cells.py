@@ -108,6 +108,7 @@ class Cell:
             records=contents.records if contents else [],
             summary=contents.summary if contents else None,
             diverged=files.read_json(diverged)["message"] if diverged.exists() else None,
+            train_images=len(self.plan.job.train_indices),
         )
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from jkd.machine import files
 from jkd.report import panel
 from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, style
-from jkd.report.results import CONFIDENCE, Result, by_seed, paired_difference
+from jkd.report.results import CONFIDENCE, Result, by_seed, differences
 
 _LINE = 0.13  # inches that a line of text takes
 _DASHES = {"-": "—", "--": "- -", ":": "· ·", "-.": "- ·"}
@@ -23,7 +23,7 @@ def draw_all(results: Sequence[Result], baseline: str, folder: Path) -> list[str
 
     `accuracy.png` has test accuracy over epochs, the mean over seeds with a band of one standard deviation to
     either side. `differences.png` has each method's paired difference to the baseline in the last epoch, with
-    its interval and a dot for each seed. `weights.png` has the teachers' weights of the methods that have
+    its intervals and a dot for each seed. `weights.png` has the teachers' weights of the methods that have
     some.
     """
     done = [result for result in results if result.summary is not None]
@@ -99,12 +99,15 @@ def _differences(results: Sequence[Result], baseline: str) -> Figure | None:
     axes = figure.add_subplot()
     axes.axvline(0, color=QUIET, linewidth=0.8)
     pairs = 0
-    for place, values in enumerate(measured.values()):
-        found = paired_difference(values, reference)
+    compared = differences(results, baseline)
+    for place, (method, values) in enumerate(measured.items()):
+        found, corrected = compared[method]
         pairs = max(pairs, found.pairs)
         colour = style(0)["color"]
         if found.pairs > 1:
             axes.plot([100 * found.low, 100 * found.high], [place, place], color=colour, linewidth=1.6)
+            wider = [100 * corrected.low, 100 * corrected.high]
+            axes.plot(wider, [place, place], "|-", color=colour, linewidth=0.7, markersize=4)
         seeds = [100 * (values[seed] - reference[seed]) for seed in values.keys() & reference.keys()]
         axes.plot(
             seeds, [place] * len(seeds), "o", markersize=3.2, color=BLACK, markeredgecolor="white", zorder=3
@@ -124,7 +127,7 @@ def _differences(results: Sequence[Result], baseline: str) -> Figure | None:
     axes.grid(axis="x", linewidth=0.4, alpha=0.4)
     axes.set_xlabel("points of top-1 on the test images, last epoch", fontsize=FONT - 0.5)
     interval = (
-        f"diamond: mean, line: {CONFIDENCE:.0%} interval over {pairs} seeds, dots: seeds"
+        f"diamond: mean, dots: {pairs} seeds, line: {CONFIDENCE:.0%} interval, thin: Holm-corrected"
         if pairs > 1
         else "one seed, so no interval"
     )

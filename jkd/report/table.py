@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jkd.report.results import CONFIDENCE, Result, Row, Spread
+from jkd.report.results import CONFIDENCE, Difference, Result, Row, Spread
 
 
 class Published(NamedTuple):
@@ -54,8 +54,12 @@ def markdown(
         "seeds",
         "top-1 %, last epoch",
         f"difference to {baseline}, {CONFIDENCE:.0%} interval",
+        "Holm-corrected interval",
         "best top-1 % (chosen on test)",
         "calibration error %",
+        "training images",
+        f"time per step, × {baseline}",
+        "memory of a step, MiB",
         "images/s",
         "parameters",
         "multiply-adds",
@@ -68,9 +72,13 @@ def markdown(
             row.method,
             _count(row),
             _percent(row.top1),
-            "baseline" if row.method == baseline else _difference(row),
+            "baseline" if row.method == baseline else _difference(row.difference),
+            "–" if row.method == baseline else _interval(row.corrected) or "–",
             _percent(row.best_top1),
             _percent(row.calibration_error),
+            f"{row.train_images:,}",
+            _number(row.relative_time, 2),
+            _number(row.step_bytes / 2**20, 1),
             _number(row.images_per_second),
             f"{row.parameters:,}" if row.finished else "–",
             f"{row.multiply_adds:,}" if row.finished else "–",
@@ -104,12 +112,17 @@ def comma_separated(rows: Sequence[Row], published: Mapping[str, Published] | No
         "difference": lambda row: row.difference.mean,
         "difference_low": lambda row: row.difference.low,
         "difference_high": lambda row: row.difference.high,
+        "holm_low": lambda row: row.corrected.low,
+        "holm_high": lambda row: row.corrected.high,
         "difference_pairs": lambda row: row.difference.pairs,
         "best_on_test_top1_mean": lambda row: row.best_top1.mean,
         "best_on_test_top1_std": lambda row: row.best_top1.std,
         "calibration_error_mean": lambda row: row.calibration_error.mean,
         "calibration_error_std": lambda row: row.calibration_error.std,
+        "train_images": lambda row: row.train_images,
         "images_per_second": lambda row: row.images_per_second,
+        "relative_step_time": lambda row: row.relative_time,
+        "step_bytes": lambda row: row.step_bytes,
         "parameters": lambda row: row.parameters,
         "multiply_adds": lambda row: row.multiply_adds,
     }
@@ -155,18 +168,16 @@ def _percent(value: Spread) -> str:
     return f"{100 * value.mean:.2f}" + ("" if math.isnan(value.std) else f" ± {100 * value.std:.2f}")
 
 
-def _difference(row: Row) -> str:
-    difference = row.difference
-    if not difference.pairs:
-        return "–"
-    text = f"{100 * difference.mean:+.2f}"
-    if difference.pairs > 1:
-        text += f" [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
-    return text
+def _difference(found: Difference) -> str:
+    return f"{100 * found.mean:+.2f} {_interval(found)}".strip() if found.pairs else "–"
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:,.0f}"
+def _interval(found: Difference) -> str:
+    return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]" if found.pairs > 1 else ""
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def _teachers(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
@@ -186,7 +197,8 @@ def _notes(
     if pairs > 1:
         notes.append(
             f"Differences are in points of the last epoch's top-1, paired by seed, with Student's t interval "
-            f"({CONFIDENCE:.0%}); each interval stands alone, so that among many some miss zero by chance. "
+            f"({CONFIDENCE:.0%}); each stands alone, so that among many some miss zero by chance. Of those "
+            f"corrected by Holm's one misses zero by chance in {1 - CONFIDENCE:.0%} of tables or less. "
             "They are over seeds of the student: teachers and data are fixed."
         )
     elif seeds == 1:
@@ -194,6 +206,10 @@ def _notes(
             "There is one seed, so there is no deviation and no interval: a difference between single runs "
             "says nothing about their spread. Give --seeds=0,1,2 or more."
         )
+    notes.append(
+        "The time of a step is from the median images/s of the epochs; its memory is what the largest of its "
+        "compiled programs takes on one device: arguments, results and what lies between."
+    )
     notes.append("Parameters and multiply-adds (for one image) are those of the student as it is deployed.")
     notes.append(
         "The best epoch is chosen on the test images themselves and so flatters; compare by the last epoch."

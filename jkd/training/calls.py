@@ -25,16 +25,34 @@ class Call(NamedTuple):
 
     `run(state, teachers, data, draw, step, count)` takes the first `count` rows of `draw` and returns the
     state and the metrics of each step, stacked. `step` repeats `state.step` on the host, so that no call
-    waits for the one before.
+    waits for the one before. `memory()` is what the largest of its programs that have run takes.
     """
 
     steps: int
     run: Callable[[State, PyTree, Images, Draw, int, int], tuple[State, Metrics]]
+    memory: Callable[[], int]
 
 
 def compile_call(task: Task, steps: int) -> Call:
     """Returns the compiled training call: three programs for one step a call, one loop for many."""
     return _single(task) if steps == 1 else _loop(task, steps)
+
+
+class _Program:
+    """A function, compiled when it is first called, and the bytes that it takes on one device: arguments,
+    results and what lies between, as the compiler says; 0 where it does not say, or was not called."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self._compiled = jax.jit(function)
+        self.memory = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        results = self._compiled(*arguments)
+        # For the very arguments of a call, lowering and compiling are found in JAX's caches.
+        if not self.memory and (found := self._compiled.lower(*arguments).compile().memory_analysis()):
+            parts = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
+            self.memory = sum(parts) - found.alias_size_in_bytes
+        return results
 
 
 def _pick(task: Task, data: Images, train: Any, held_out: Any) -> tuple[Images, Images | None]:
@@ -49,12 +67,12 @@ def _pick(task: Task, data: Images, train: Any, held_out: Any) -> tuple[Images, 
 def _single(task: Task) -> Call:
     """One step a call. What is seen, the upper and the lower level are compiled apart, each once."""
 
-    @jax.jit
+    @_Program
     def see(state: State, teachers: PyTree, data: Images, train: Any, held_out: Any) -> Seen:
         return observe(task, state, teachers, *_pick(task, data, train, held_out))
 
-    upper = jax.jit(partial(upper_update, task))
-    lower = jax.jit(partial(lower_update, task))
+    upper = _Program(partial(upper_update, task))
+    lower = _Program(partial(lower_update, task))
 
     def run(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
         del count
@@ -64,7 +82,7 @@ def _single(task: Task) -> Call:
         state, metrics = lower(state, seen)
         return state, jax.tree.map(lambda x: x[None], metrics)
 
-    return Call(1, run)
+    return Call(1, run, lambda: max(see.memory, upper.memory, lower.memory))
 
 
 def _loop(task: Task, steps: int) -> Call:
@@ -79,7 +97,7 @@ def _loop(task: Task, steps: int) -> Call:
         state, metrics = lower_update(task, state, seen)
         return state, jax.tree.map(lambda all_steps, x: all_steps.at[i].set(x), kept, metrics)
 
-    @jax.jit
+    @_Program
     def loop(state: State, teachers: PyTree, data: Images, draw: Draw, count: Int[Any, ""]):
         kept = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), state.totals)
         return jax.lax.fori_loop(
@@ -91,4 +109,4 @@ def _loop(task: Task, steps: int) -> Call:
         state, metrics = loop(state, teachers, data, draw, count)
         return state, jax.tree.map(lambda x: x[:count], metrics)
 
-    return Call(steps, run)
+    return Call(steps, run, lambda: loop.memory)

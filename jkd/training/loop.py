@@ -88,6 +88,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
                 _check_finite(unread, run)
                 jax.block_until_ready(state)
                 record = _epoch_record(job, taught, state, epoch + 1, predict, speed)
+                record["memory/step_bytes"] = call.memory()
                 state = _reset_totals(state)
                 top1 = record["test/top1"]
                 run.log(step, record)

@@ -36,6 +36,8 @@ def test_means_deviations_and_differences_in_percent():
     assert found["scratch"]["best top-1 % (chosen on test)"] == "72.00 ± 1.00"
     assert found["scratch"]["difference to aver, 95% interval"] == "-2.00 [-2.00, -2.00]"
     assert found["aver"]["difference to aver, 95% interval"] == "baseline"
+    assert found["scratch"]["Holm-corrected interval"] == "[-2.00, -2.00]"
+    assert found["bomd"]["time per step, × aver"] == "1.00"
     assert found["bomd"]["parameters"] == "1,234,567"
     assert found["teacher vgg13-seed1"]["top-1 %, last epoch"] == "75.00"
     assert found["teachers' ensemble"]["top-1 %, last epoch"] == "77.00"

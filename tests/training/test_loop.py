@@ -5,6 +5,7 @@ import dataclasses
 import chex
 import pytest
 
+from jkd import run
 from jkd.distillation.distil import distil
 from jkd.planning import settings as config
 from jkd.planning.experiment import Experiment
@@ -42,6 +43,13 @@ def plain(experiment):
 def test_many_steps_in_one_call_learn_the_same(experiment, plain, tmp_path):
     # Three steps an epoch: the second call is shorter than the first, and holds an update of the upper level.
     chex.assert_trees_all_close(learned(experiment, tmp_path / "many", steps_per_call=2), plain, rtol=1e-3)
+
+
+def test_the_memory_of_a_step_is_recorded(experiment, plain):
+    records = run.read(experiment.execution.workdir).records
+    assert len({record["memory/step_bytes"] for record in records}) == 1
+    activations = 200 * 8 * 8 * 8 * 4 / 4  # of one map of the student, for a batch
+    assert activations < records[0]["memory/step_bytes"] < 2**30
 
 
 def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):
