@@ -19,7 +19,7 @@ from jkd.planning.settings import digest, time_limit
 from jkd.report import comparison as pictures
 from jkd.report.table import Published
 
-_EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2"}
+_EXAMPLES = {"methods": "scratch,aver,bomd", "seeds": "0,1,2", "tune_seeds": "1000,1001"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Compare:
         bool, Flag("choose hyperparameters first, on a tenth of the training images, never on test")
     ] = False
     tune_trials: Annotated[int, Flag("choices tried for each method, the same for all", at_least=1)] = 4
+    tune_seeds: Annotated[
+        tuple[int, ...], Flag("seeds of the runs that try a choice, whose accuracies are averaged")
+    ] = (1000, 1001)  # ours: none that a cell of the comparison is likely to have
     tune_epochs: Annotated[
         int | None, Flag("epochs of a run that tries a choice", at_least=1, default="as --epochs")
     ] = None
@@ -104,9 +107,9 @@ def _compare(
     except OSError as error:
         raise UserError(f"--workdir={folder}: it cannot be made ({error.strerror}); give another") from None
 
-    trials: list[tuning.Trial] = []
-    if settings.tune and (tries := tuning.choices(given, settings.tune_trials)):
-        trials = tuning.tune(folder, base, tries, settings.tune_epochs)
+    more: dict[str, str] = {}
+    if settings.tune and (tries := tuning.choices(given, settings.tune_trials, settings.tune_seeds)):
+        trials, more["Tuned"] = tuning.tune(folder, base, tries, settings.tune_epochs)
         given = tuning.best(trials, given)
         chosen = {Row.of(row).name: values for row, values in given.items()}
         scores = [
@@ -121,7 +124,6 @@ def _compare(
             f"shard {settings.shard} is finished; when all are, the same command without it makes the tables"
         )
         return None
-    more = {"Tuned": tuning.described(settings.tune_trials)} if trials else {}
     write = functools.partial(outcome.write, folder, cells, _baseline(settings), published, more)
     running.run(cells, done=write)
     made = write()
@@ -132,9 +134,10 @@ def _compare(
 
 
 def _check(settings: Compare) -> None:
-    for flag, values in (("methods", settings.methods), ("seeds", settings.seeds)):
+    for name, example in _EXAMPLES.items():
+        flag, values = name.replace("_", "-"), getattr(settings, name)
         if not values:
-            raise UserError(f"--{flag}= is empty; give one or more, such as --{flag}={_EXAMPLES[flag]}")
+            raise UserError(f"--{flag}= is empty; give one or more, such as --{flag}={example}")
         for value in values:
             if values.count(value) > 1:
                 raise UserError(f"--{flag}: {value} is there twice; give each once")
@@ -142,10 +145,11 @@ def _check(settings: Compare) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"--methods: two rows are called {name}; give each a name of its own")
-    for seed in settings.seeds:
-        if not 0 <= seed <= MAX_SEED:
-            what = "negative" if seed < 0 else "too great"
-            raise UserError(f"--seeds: {seed} is {what}; seeds are 0 to {MAX_SEED}")
+    for flag, seeds in (("seeds", settings.seeds), ("tune-seeds", settings.tune_seeds)):
+        for seed in seeds:
+            if not 0 <= seed <= MAX_SEED:
+                what = "negative" if seed < 0 else "too great"
+                raise UserError(f"--{flag}: {seed} is {what}; seeds are 0 to {MAX_SEED}")
     if settings.baseline is not None and settings.baseline not in names:
         raise UserError(
             f"--baseline={settings.baseline} is not among --methods={','.join(settings.methods)}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,23 +11,32 @@ import numpy as np
 
 from jkd import methods
 from jkd.comparison import cells as running
-from jkd.comparison.cells import Cell, Choice, Row
+from jkd.comparison.cells import Choice, Row
 from jkd.flags import settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import epochs as passes
 from jkd.report.results import Result
 
-# Ours: a tenth of every class to choose on, and a seed that no cell of the comparison is likely to have.
-VALIDATION = 0.1
-TUNING_SEED = 1000
+VALIDATION = 0.1  # ours: a tenth of every class to choose on
 
 
 class Trial(NamedTuple):
-    """A row's choice of hyperparameters, and its top-1 accuracy on validation images (None: diverged)."""
+    """A row's choice of hyperparameters, and the mean over seeds of its top-1 accuracy on validation images.
+
+    The mean is None where a seed diverged.
+    """
 
     row: str
     hyperparameters: dict[str, Any]
     top1: float | None
+    by_seed: dict[int, float | None]
+
+
+class Tuning(NamedTuple):
+    """What was tried, and what a table says of it."""
+
+    trials: list[Trial]
+    text: str
 
 
 def candidates(row: str, given: Mapping[str, Any], trials: int) -> list[dict[str, Any]]:
@@ -51,17 +61,19 @@ def candidates(row: str, given: Mapping[str, Any], trials: int) -> list[dict[str
     return [dict(given), *(dict(given) | others[index] for index in order)]
 
 
-def choices(given: Mapping[str, Mapping[str, Any]], trials: int) -> list[Choice]:
-    """Returns what tuning tries: nothing for a method that has nothing to choose."""
-    found = []
-    for row, fixed in given.items():
-        tried = candidates(row, fixed, trials)
-        if len(tried) > 1:
-            found += [Choice.of(row, choice, TUNING_SEED) for choice in tried]
-    return found
+def choices(given: Mapping[str, Mapping[str, Any]], trials: int, seeds: Sequence[int]) -> list[Choice]:
+    """Returns what tuning tries, a seed at a time: nothing for a method that has nothing to choose."""
+    tried = {row: candidates(row, fixed, trials) for row, fixed in given.items()}
+    return [
+        Choice.of(row, choice, seed)
+        for seed in seeds
+        for row, found in tried.items()
+        for choice in found
+        if len(found) > 1
+    ]
 
 
-def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None) -> list[Trial]:
+def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None) -> Tuning:
     """Tries the choices on validation images, held out from the training images, and returns their scores.
 
     The test images have no part in it. Validation images are held out from the students of these runs and
@@ -86,20 +98,34 @@ def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | 
     print(f"tuning: {len(every)} runs, scored on images held out from training", flush=True)
     cells = running.within(folder / "tuning", running.decide(there, every))
     running.run(cells)
-    return [_trial(cell, cell.read()) for cell in cells]
-
-
-def described(trials: int) -> str:
-    """Returns what a table says of its hyperparameters."""
-    return (
-        f"at most {trials} choices for each method, scored on images held out from training (tuning.json); "
-        "test images had no part in the choice"
+    trials = averaged([(cell.choice, cell.read()) for cell in cells])
+    most = max(Counter(trial.row for trial in trials).values())
+    seeds = ", ".join(str(seed) for seed in trials[0].by_seed)
+    text = (
+        f"at most {most} choices for each method, scored on images held out from training (tuning.json), the "
+        f"mean of seeds {seeds}; test images had no part in the choice"
     )
+    notes = dict.fromkeys(
+        note for cell in cells for note in cell.plan.notes[len(cell.plan.job.dataset.notes) :]
+    )
+    return Tuning(trials, "; ".join([text, *notes]))
 
 
-def _trial(cell: Cell, result: Result) -> Trial:
-    top1 = None if result.diverged else result.value("last.validation/top1")
-    return Trial(cell.choice.row.name, dict(cell.choice.hyperparameters), top1)
+def averaged(results: Sequence[tuple[Choice, Result]]) -> list[Trial]:
+    """Puts the seeds of each choice together."""
+    top1: dict[str, dict[int, float | None]] = {}
+    first: dict[str, Choice] = {}
+    for choice, result in results:
+        name = dataclasses.replace(choice, seed=0).name
+        first.setdefault(name, choice)
+        found = None if result.diverged else result.value("last.validation/top1")
+        top1.setdefault(name, {})[choice.seed] = found
+    trials = []
+    for name, choice in first.items():
+        scores = list(top1[name].values())
+        mean = None if None in scores else float(np.mean([score for score in scores if score is not None]))
+        trials.append(Trial(choice.row.name, dict(choice.hyperparameters), mean, top1[name]))
+    return trials
 
 
 def best(trials: Sequence[Trial], given: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

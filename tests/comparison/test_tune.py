@@ -1,11 +1,14 @@
 """Choosing hyperparameters: the same budget for every method, and never the test images."""
 
 import numpy as np
+import pytest
 
 from jkd.comparison import tune
+from jkd.comparison.cells import Choice
 from jkd.comparison.tune import Trial
 from jkd.flags import settings
 from jkd.methods import METHODS
+from jkd.report.results import Result
 
 
 def test_defaults_are_tried_first_and_no_choice_twice():
@@ -19,10 +22,10 @@ def test_defaults_are_tried_first_and_no_choice_twice():
 
 def test_every_method_gets_the_same_budget_and_the_same_choices_each_time():
     given = {"bomd": {}, "mmkd": {}, "scratch": {}}
-    choices = tune.choices(given, 4)
-    assert [choice.row.method for choice in choices] == ["bomd"] * 4 + ["mmkd"] * 4
-    assert choices == tune.choices(given, 4)
-    assert len({choice.name for choice in choices}) == 8
+    choices = tune.choices(given, 4, (7, 8))
+    assert [choice.row.method for choice in choices] == 2 * (["bomd"] * 4 + ["mmkd"] * 4)
+    assert choices == tune.choices(given, 4, (7, 8))
+    assert len({choice.name for choice in choices}) == 16
 
 
 def test_what_is_given_is_not_tuned():
@@ -40,11 +43,35 @@ def test_every_declared_value_may_be_used():
 
 def test_the_best_choice_wins_and_the_earlier_of_equals():
     trials = [
-        Trial("bomd", {}, 0.5),
-        Trial("bomd", {"beta": 3.0}, 0.7),
-        Trial("bomd", {"beta": 0.3}, 0.7),
-        Trial("mmkd", {}, None),
-        Trial("mmkd", {"beta": 1.0}, None),
+        Trial("bomd", {}, 0.5, {}),
+        Trial("bomd", {"beta": 3.0}, 0.7, {}),
+        Trial("bomd", {"beta": 0.3}, 0.7, {}),
+        Trial("mmkd", {}, None, {}),
+        Trial("mmkd", {"beta": 1.0}, None, {}),
     ]
     chosen = tune.best(trials, {"bomd": {}, "mmkd": {}, "scratch": {}})
     assert chosen == {"bomd": {"beta": 3.0}, "mmkd": {}, "scratch": {}}
+
+
+def test_a_choice_is_judged_by_the_mean_of_its_seeds_and_out_if_one_diverged():
+    def run(beta, seed, top1):
+        summary = None if top1 is None else {"last": {"validation/top1": top1}}
+        diverged = "not finite" if top1 is None else None
+        return Choice.of("bomd", {"beta": beta}, seed), Result("bomd", seed, [], summary, diverged)
+
+    runs = [
+        run(3.0, 7, 0.6),
+        run(9.0, 7, 0.9),
+        run(1.0, 7, 0.5),
+        run(3.0, 8, 0.8),
+        run(9.0, 8, None),
+        run(1.0, 8, 0.7),
+    ]
+    trials = tune.averaged(runs)
+    assert [(trial.hyperparameters["beta"], trial.top1) for trial in trials] == [
+        (3.0, pytest.approx(0.7)),
+        (9.0, None),
+        (1.0, pytest.approx(0.6)),
+    ]
+    assert trials[1].by_seed == {7: 0.9, 8: None}
+    assert tune.best(trials, {"bomd": {}}) == {"bomd": {"beta": 3.0}}

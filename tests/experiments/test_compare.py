@@ -135,12 +135,16 @@ def test_a_method_has_a_second_row_by_another_name(command_line, whole):
 
 def test_tuning_looks_at_training_images_alone(command_line, whole):
     flags = (*FLAGS, "--seeds=0", "--workdir=whole_comparison", "--tune", "--tune-trials=2")
+    flags += ("--tune-seeds=7,8",)
     result = command_line.run("compare", *flags)
     assert result.returncode == 0, result.stderr
     trials = json.loads((whole[0] / "tuning.json").read_text())["trials"]
     assert [trial["row"] for trial in trials] == ["aver", "aver"], "scratch has nothing to choose"
     (chosen,) = (trial for trial in trials if trial["chosen"])
     assert chosen["top1"] == max(trial["top1"] for trial in trials)
+    for trial in trials:
+        assert set(trial["by_seed"]) == {"7", "8"}
+        assert trial["top1"] == pytest.approx(np.mean(list(trial["by_seed"].values())))
     contents = run.read(next((whole[0] / "tuning").iterdir()))
     assert contents.config["dataset"]["validation"] == 0.1
     cell = run.read(whole[0] / "aver-seed0")
@@ -172,6 +176,8 @@ MISTAKES = {
     "unknown flag of a row": (["--methods=aver,flat=bomd", "--flat.betta=2"], "did you mean '--flat.beta'"),
     "no seeds": (["--seeds="], "--seeds=0,1,2"),
     "a seed that is no number": (["--seeds=0,x"], "list of int", "0,x"),
+    "negative seed to tune with": (["--tune-seeds=-1"], "--tune-seeds: -1 is negative"),
+    "no seeds to tune with": (["--tune-seeds="], "--tune-seeds=1000,1001"),
     "negative seed": (["--seeds=0,-1"], "-1 is negative"),
     "baseline that is not compared": (["--methods=aver", "--baseline=scratch"], "--baseline=scratch"),
     "shard out of range": (["--shard=5/4"], "--shard=5/4", "I from 1 to N"),

@@ -28,7 +28,15 @@ SHARED = ("--teachers=tiny,tiny", "--student=tiny", "--teacher-epochs=1", "--bat
 COMMANDS = {
     "bomd": (20, "--epochs=2", "--every=4"),
     "mmkd": (8, "--epochs=2"),
-    "compare": (12, "--methods=bomd", "--seeds=0", "--epochs=2", "--tune", "--tune-trials=2"),
+    "compare": (
+        12,
+        "--methods=bomd",
+        "--seeds=0",
+        "--epochs=2",
+        "--tune",
+        "--tune-trials=2",
+        "--tune-seeds=9",
+    ),
 }
 
 
