@@ -101,6 +101,23 @@ def test_weights_of_an_example_sum_to_one(name):
     chex.assert_trees_all_close(alone, jnp.ones((1, BATCH)), rtol=1e-5)
 
 
+# What the weights of an example come to, where the published loss is a mean over teachers, too.
+STRENGTH = {"camkd": 1 / 3, "ebkd": 2 / 3}
+# The first has none, the second's are no shares, and the others' KD is not of the student's whole logits.
+NO_SHARES = ("scratch", "amal", "demkd", "mkcd")
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in NO_SHARES])
+def test_teachers_that_agree_teach_as_strongly_as_one_whatever_the_method(name):
+    method, same = methods.create(name), (ALIKE[0],) * 3
+    _, metrics, _ = loss(method, init(method, same), teachers=same)
+    alone = kd(STUDENT.logits, ALIKE[0].logits, 4.0).mean()
+    chex.assert_trees_all_close(metrics["kd"], STRENGTH.get(name, 1.0) * alone, rtol=1e-4)
+    for of in {"weight_logits", "weight_features"} & metrics.keys():
+        share = STRENGTH[name] if name == "ebkd" else 1.0  # CA-MKD's are averaged after they are logged
+        chex.assert_trees_all_close(metrics[of].sum(), jnp.full((), share), rtol=1e-5)
+
+
 def test_every_knowledge_has_its_coefficient():
     names = {s.name.removeprefix("lambda_") for s in settings(distill) if s.name.startswith("lambda_")}
     assert names == set(KNOWLEDGE)
@@ -111,6 +128,12 @@ def test_a_free_combination_is_the_sum_of_its_terms():
     value, metrics, _ = loss(method, init(method))
     expected = metrics["ce"] + 0.5 * metrics["kd"] + 3 * metrics["angle"]
     chex.assert_trees_all_close(value, expected, rtol=1e-6)
+
+
+def test_alignment_alone_is_as_strong_as_bomds():
+    method = methods.create("distill", knowledge=("alignment",))
+    value, metrics, _ = loss(method, init(method))
+    chex.assert_trees_all_close(value, metrics["ce"] + 100 * metrics["alignment"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,18 @@ def test_evaluation_judges_each_image_alone(name):
 
 
 @FAMILIES
+def test_the_last_map_is_the_one_that_the_head_pools(name):
+    variables = from_state_dict(name, state_dict(name))
+    outputs = models.create(name, CLASSES).apply(variables, images(32), train=False)
+    last = outputs.features[-1]
+    assert last.min() == 0 < last.max(), "after the ReLU"
+    chex.assert_trees_all_close(last.mean((1, 2)), outputs.embedding, rtol=1e-5)
+    chex.assert_trees_all_close(
+        models.head(variables)(outputs.embedding), outputs.logits, rtol=1e-4, atol=1e-4
+    )
+
+
+@FAMILIES
 def test_bfloat16_has_float32_variables_and_outputs(name):
     variables, (outputs, updates) = signature(name, jnp.bfloat16, train=True, mutable=["batch_stats"])
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, outputs, updates))} == {jnp.dtype("float32")}
