@@ -8,6 +8,7 @@ from jkd import provenance
 from jkd.comparison.cells import Cell
 from jkd.machine import files
 from jkd.planning.plan import Plan
+from jkd.planning.settings import nesterov
 from jkd.report import table
 from jkd.report.results import Row, rows
 from jkd.report.table import Published
@@ -59,6 +60,7 @@ def write(
 def _facts(cells: Sequence[Cell]) -> dict[str, str]:
     plan = next((cell.plan for cell in cells if cell.plan.teachers), cells[0].plan)
     dataset, recipe = plan.job.dataset, plan.experiment.recipe
+    alone = nesterov(recipe, plan.experiment.teachers, taught=False)
     names = [
         row.get("name", "") + (f" ({row['epochs']} epochs)" if "epochs" in row else "")
         for row in plan.identity["teachers"]
@@ -69,7 +71,9 @@ def _facts(cells: Sequence[Cell]) -> dict[str, str]:
         "Held out": _held_out(plan),
         "Student": plan.identity["student"],
         "Teachers": ", ".join(names) or "none",
-        "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}",
+        "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}, "
+        f"{_momentum(recipe.nesterov)} momentum"
+        + (f" ({_momentum(alone)} where there is no teacher)" if alone != recipe.nesterov else ""),
         "Seeds": ", ".join(str(seed) for seed in dict.fromkeys(cell.choice.seed for cell in cells)),
     }
     for choice in {cell.choice.row: cell.choice for cell in cells}.values():
@@ -104,3 +108,7 @@ def _origin() -> dict[str, str]:
         "Commit": f"{session['commit'] or 'unknown'}, {session['time']}",
         "Device": f"{devices['count']} × {devices['kind']}, Python {session['python']}",
     }
+
+
+def _momentum(nesterovs: bool) -> str:
+    return "Nesterov's" if nesterovs else "plain"

@@ -14,7 +14,8 @@ from jkd import run
 from jkd.experiments.compare import run_compare
 
 TINY = f"--import={tiny.__file__}"
-FLAGS = ("--methods=scratch,aver", "--seeds=0,1", "--epochs=1", "--teachers=tiny", "--student=tiny", TINY)
+SHARED = ("--seeds=0,1", "--epochs=1", "--teachers=tiny", "--student=tiny", "--no-teacher-nesterov", TINY)
+FLAGS = ("--methods=scratch,aver", *SHARED)
 
 
 def lines(path):
@@ -55,6 +56,7 @@ def test_the_table_holds_what_the_runs_found(whole):
     assert text in output
     for fact in (
         "1 epochs",
+        "Nesterov's momentum (plain where there is no teacher)",
         "80 images of 4 classes",
         "tiny-seed0",
         "jax 0.",
