@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from jkd import models
 from jkd.teachers import parse
 from jkd.teachers.stored import read
 from jkd.training.step import Augmentation
@@ -14,10 +13,7 @@ from jkd.training.step import Augmentation
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install '.[torch]'")
 from pytorch_networks import VGG13, ResNet18  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.skipif("resnet18_imagenet" not in models.names(), reason="no torchvision networks yet"),
-]
+pytestmark = pytest.mark.torch
 # Architecture in jkd, mean, deviation, size, and what its trainer saves.
 VIEWS = {
     VGG13: ("vgg13", (0.5, 0.4, 0.3), (0.25, 0.3, 0.35), 8, lambda state: {"epoch": 240, "model": state}),
