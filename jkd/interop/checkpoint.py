@@ -77,7 +77,7 @@ def check(path: Path) -> None:
             f"'{path}' is of a format that is not read; this makes an .npz of its arrays, which must have "
             f'the names and axes of PyTorch\'s: python -c "{line}"'
         )
-    if pytorchs:
+    if pytorchs and suffix != ".zip":
         weights_only.pytorch()
     elif suffix in _PACKED:
         raise UserError(

@@ -204,5 +204,6 @@ def write_all(folder):
         "weights.tar",
     ):
         (folder / name).write_bytes(b"")
+    (folder / "weights.zip").write_bytes((folder / "good_weights.npz").read_bytes())
     (folder / "weights.keras").write_bytes((folder / "good_weights.npz").read_bytes())
     os.mkfifo(folder / "pipe.safetensors")

@@ -87,6 +87,7 @@ WEIGHTS = [
     ("a network of Keras's", f"{TEACHER}weights.keras", "keras.saving.load_model('weights.keras')"),
     ("a network of ONNX's", f"{TEACHER}weights.onnx", "onnx.load('weights.onnx')"),
     ("packed weights", f"{TEACHER}weights.tar", "'weights.tar' is packed: unpack it"),
+    ("zipped weights", f"{TEACHER}weights.zip", "'weights.zip' is packed: unpack it"),
     ("a percentage as a fraction", f"{TEACHER}good_weights.npz:accuracy=0.7464", "in percent as tables do"),
     ("a percentage beyond all", f"{TEACHER}good_weights.npz:accuracy=101", "in percent as tables do"),
     ("a pipe for weights", f"{TEACHER}pipe.safetensors", "there is no file"),
