@@ -10,7 +10,7 @@ from test_parts import BATCH, LABELS, STUDENT, TEACHERS, init
 
 from jkd import methods
 from jkd.bilevel import hypergradient
-from jkd.losses.logits import kd
+from jkd.losses.logits import kd, standardise
 from jkd.methods import Batch, Variables
 from jkd.models import Outputs
 
@@ -82,3 +82,10 @@ def test_the_weights_of_the_batch_follow_what_helps_and_stay_in_their_range():
     for rows in learned.values():
         assert rows.min() >= 0 and rows.max() <= 1.5 + 1e-6
     assert (learned["kd"][seen, 0] > 1.4).all()
+
+
+def test_kd_can_be_of_standardised_logits():
+    method = methods.create("amal", standardise_logits=True)
+    found = value(method, each(method)).metrics["kd"]
+    pairs = [kd(standardise(STUDENT.logits), standardise(t.logits), 4.0) for t in TEACHERS]
+    np.testing.assert_allclose(found, np.mean(pairs), rtol=1e-5)

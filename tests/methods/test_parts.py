@@ -153,6 +153,8 @@ def test_projections_stay_orthonormal_beside_regressors_that_the_students_optimi
     @jax.jit
     def step(params):
         gradient = jax.tree.map(jnp.ones_like, params)
+        # Not symmetric: at the identity, where projections start, that would be no direction on the manifold.
+        gradient["alignment"] = tuple(jnp.triu(x) for x in gradient["alignment"])
         updates, _ = transformation.update(gradient, transformation.init(params), params)
         return optax.apply_updates(params, updates)
 
@@ -199,7 +201,9 @@ def test_camkd_weighs_features_by_the_teachers_heads_on_the_regressed_student():
     chex.assert_trees_all_close(value, metrics["ce"] + metrics["kd"] + 50 * metrics["features"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in methods.METHODS if n not in ("scratch", "fitnet", "ebkd")])
+@pytest.mark.parametrize(
+    "name", [n for n in methods.METHODS if n not in ("scratch", "fitnet", "ebkd", "amal")]
+)
 def test_kd_of_standardised_logits_does_not_see_how_far_they_range(name):
     method = methods.create(name, standardise_logits=True)
     same = (ALIKE[0],) * 3  # so that weights, which see the logits as they are, do not matter
