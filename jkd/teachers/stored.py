@@ -84,7 +84,7 @@ def _from_run(named: Named, folder: Path, num_classes: int) -> tuple[PyTree, dic
 
 def trained_on(config: dict[str, Any]) -> TrainedOn | None:
     """Returns what the network of a run was trained on, from the run's configuration."""
-    seen = config["dataset"]
+    seen = {"fingerprint": None, "held_out": 0.0} | config["dataset"]
     if not config["recipe"]["epochs"]:
         return TrainedOn(seen["fingerprint"], 1.0)
     if seen.get("trained_on_held_out"):
