@@ -8,7 +8,8 @@ student; the spatial-attention loss is adjusted by a piecewise function of the e
 Ours, because the abstract does not say:
 - A probe is a logistic regression (scikit-learn's, L2 with C = 1) on a stage's averaged features, each
   standardised, of the teacher in evaluation mode. It is fitted once, before distillation, on the training
-  images without a stratified part (--held-out), and rated on that part. The student sees both.
+  images without a stratified part (--held-out), and rated on that part. Neither teachers nor student learn
+  from it (with --held-out-from=users, as in published tables, both do).
 - Stages are all feature maps but the stem's. Where student and teacher have not the same number of them, they
   are matched by relative depth: first to first, last to last, evenly in between.
 - Each of the student's stages has a teacher of its own: the one with the most accurate matching stage, of
