@@ -29,11 +29,14 @@ def _compare(arguments: list[str]) -> None:
     arguments = [*recipe.arguments, *arguments]
     chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
     rows = {row.name: row.method for row in map(Row.of, chosen)}
-    for argument in arguments:
-        row, dot, _ = argument.removeprefix("--no-").removeprefix("--").partition(".")
-        if dot and row in methods.METHODS and row not in rows and argument.startswith("--"):
+    for argument in arguments[len(recipe.arguments) :]:
+        row = _row(argument)
+        if row in methods.METHODS and row not in rows:
             raise UserError(f"{argument}: {row} is not among --methods={','.join(chosen)}")
-    values = _parser(rows).parse(arguments)
+    # Of a recipe some rows may be asked for.
+    flags = {name.replace("_", "-") for name in rows}
+    kept = [a for a in recipe.arguments if not _row(a) or _row(a) in flags]
+    values = _parser(rows).parse([*kept, *arguments[len(recipe.arguments) :]])
     of_rows: dict[str, dict[str, Any]] = {name: {} for name in rows}
     for flag, value in values.items():
         row, dot, name = flag.partition(".")
@@ -42,6 +45,13 @@ def _compare(arguments: list[str]) -> None:
     shared = {name: value for name, value in values.items() if name != "workdir"}  # that is the comparison's
     base = Experiment("scratch", **{name: part(owner, shared) for name, owner in PARTS.items()})
     compare(part(Compare, values), base, of_rows, recipe.published)
+
+
+def _row(argument: str) -> str:
+    """Returns the row whose flag an argument is, or nothing."""
+    flag = argument.partition("=")[0]
+    row, dot, _ = flag.removeprefix("--no-").removeprefix("--").partition(".")
+    return row if dot and flag.startswith("--") else ""
 
 
 def _parser(rows: Mapping[str, str]) -> Parser:

@@ -41,6 +41,16 @@ def test_a_recipe_can_be_read_and_says_where_its_numbers_are_from(path):
             assert values.keys() <= {setting.name for setting in settings(METHODS[rows[name]])}
 
 
+def test_some_rows_of_a_recipe_can_be_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr("jkd.experiments.compare.compare", lambda *arguments: seen.extend(arguments))
+    run_compare(["--recipe=controls", "--methods=fitnet,by-best=distill", "--by-best.temperature=2"])
+    assert seen[2] == {
+        "fitnet": {"beta": 100.0},
+        "by-best": {"knowledge": ("kd", "features"), "weighting": "best", "temperature": 2.0},
+    }
+
+
 def test_every_control_can_be_a_row():
     flags = tomllib.loads((MIXED.parent / "controls.toml").read_text())["flags"]
     rows = {row.name: row.method for row in map(Row.of, flags["methods"])}
