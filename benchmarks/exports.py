@@ -1,16 +1,18 @@
 """What each export of one student costs: bytes, and the time of a call, beside jkd's own program.
 
-    python benchmarks/exports.py --student=vgg8
+    taskset -c 0 python benchmarks/exports.py --student=vgg8
 
-It needs PyTorch and the extra `onnx`, and runs on the CPU. The student's weights are drawn, not trained: they
-bear on neither size nor time. The calls of all run in turns, so that what disturbs the machine disturbs them
+It needs PyTorch and the extra `onnx`, and runs on one core of a CPU. The student's weights are drawn, not
+trained: they bear on neither size nor time. The time is the processor's, of this process alone: what it is
+interrupted by does not count. The calls of all run in turns, so that what disturbs the caches disturbs them
 alike; each figure is the median over turns, and a ratio is the median of the ratios within a turn. PyTorch
-runs the network as one writes it there (`tests/interop/pytorch_networks.py`, or what --torch-module names),
+runs the network as one writes it there (`tests/interop/pytorch_networks.py`, or what --torch-class names),
 eagerly, from the exported .pth.
 """
 
 import argparse
 import importlib
+import os
 import platform
 import statistics
 import sys
@@ -41,13 +43,14 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch-sizes", default="1,64")
     parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--torch-module", help="MODULE:CLASS (on the path) of the network in PyTorch")
+    parser.add_argument("--torch-class", help="MODULE:CLASS (on the path) of the network in PyTorch")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
+    if len(os.sched_getaffinity(0)) > 1:
+        parser.error("XLA takes all cores that it may run on: start this under taskset -c 0")
 
     with tempfile.TemporaryDirectory() as folder:
-        student, data = drawn(args.student, args.classes, Path(folder))
+        student, data = untrained(args.student, args.classes, Path(folder))
         files = {
             "StableHLO": "s.stablehlo",
             "ONNX": "s.onnx",
@@ -69,25 +72,37 @@ def main() -> None:
                 run(images)  # compiles
             for _ in range(args.turns):
                 for what, run in runs.items():
-                    start = time.perf_counter()
+                    start = time.process_time()
                     for _ in range(repeats := max(1, 16 // size)):
                         run(images)
-                    calls[what][size].append((time.perf_counter() - start) / repeats)
+                    calls[what][size].append((time.process_time() - start) / repeats)
     report(args, exported, sizes, calls)
 
 
-def drawn(name: str, classes: int, folder: Path) -> tuple[Student, Data]:
+def untrained(name: str, classes: int, folder: Path) -> tuple[Student, Data]:
     """Returns a student whose weights are drawn, and random images."""
     rng = np.random.default_rng(0)
     network = models.create(name, classes)
-    variables = jax.jit(network.init)(jax.random.key(0, impl="rbg"), np.zeros((1, 32, 32, 3), np.float32))
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:  # maps neither vanish nor explode
+        if path[-1].key == "kernel":
+            values = rng.standard_normal(leaf.shape) * np.prod(leaf.shape[:-1]) ** -0.5
+        elif path[-1].key in ("var", "scale"):
+            values = rng.uniform(0.5, 1.5, leaf.shape)
+        else:
+            values = 0.1 * rng.standard_normal(leaf.shape)
+        return values.astype(np.float32)
+
+    variables = jax.tree.map_with_path(draw, shapes)
     spec = {"name": "random", "num_classes": classes, "image_size": [32, 32], "classes": None}
     spec |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     config = {"student": name, "method": "scratch", "dataset": spec, "recipe": {"dtype": "float32"}}
-    images = rng.integers(0, 256, (classes, 32, 32, 3), np.uint8)
+    pictures = rng.integers(0, 256, (classes, 32, 32, 3), np.uint8)
     labels = np.arange(classes)
     student = Student(network, variables, Contents(config, [], None, folder, []))
-    return student, Data(images, labels, images[:64], labels[:64])
+    return student, Data(pictures, labels, pictures[:64], labels[:64])
 
 
 def programs(student: Student, exported: dict, args: argparse.Namespace) -> dict:
@@ -96,7 +111,7 @@ def programs(student: Student, exported: dict, args: argparse.Namespace) -> dict
     alone = jax.export.deserialize(bytearray(exported["StableHLO"].path.read_bytes()))
     call = jax.jit(alone.call)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = args.threads
+    options.intra_op_num_threads = 1
     sessions = {
         what: onnxruntime.InferenceSession(exported[what].path, options, providers=["CPUExecutionProvider"])
         for what in ("ONNX", "ONNX int8")
@@ -124,8 +139,8 @@ def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarra
 
 
 def pytorchs(args: argparse.Namespace) -> torch.nn.Module:
-    if args.torch_module:
-        module, name = args.torch_module.split(":")
+    if args.torch_class:
+        module, name = args.torch_class.split(":")
         return getattr(importlib.import_module(module), name)(num_classes=args.classes)
     return importlib.import_module("pytorch_networks").NETWORKS[args.student](args.classes)
 
@@ -135,7 +150,7 @@ def report(args: argparse.Namespace, exported: dict, sizes: dict, calls: dict) -
         f"{module.__name__} {module.__version__}" for module in (jax, onnxruntime, torch, np)
     )
     print(f"`python {' '.join(sys.argv)}`  ")
-    print(f"{versions}, Python {platform.python_version()}, {processor()}, threads {args.threads}\n")
+    print(f"{versions}, Python {platform.python_version()}, one core of an {processor()}\n")
     batches = list(calls["jkd"])
     heads = [f"batch {size}, ms | / jkd" for size in batches]
     print(f"| {args.student} | kB | {' | '.join(heads)} | largest difference |")

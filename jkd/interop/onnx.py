@@ -5,6 +5,7 @@ Both are the extra `jkd[onnx]`.
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def save(path: Path, program: Program) -> None:
     batch: Any = program.batch_size
     if batch is None:
         (batch,) = export.symbolic_shape("batch")
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of what has no bearing on the file
     try:
         model = importlib.import_module("jax2onnx").to_onnx(
             program.of_images,

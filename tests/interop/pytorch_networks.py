@@ -1,5 +1,6 @@
 """Networks as one writes them in PyTorch, with the module names that the published classes have."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -111,4 +112,52 @@ class WRN16x1(nn.Module):
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
-NETWORKS = {"resnet8": ResNet8, "vgg8": VGG8, "wrn_16_1": WRN16x1}
+class Shuffled(nn.Module):
+    """A block of ShuffleNetV2: pairs of a convolution and a batch norm by their numbers, in two chains."""
+
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        half, self.stride = after // 2, stride
+        shapes = [(before if stride == 2 else half, half, 1, 1), (half, half, 3, stride), (half, half, 1, 1)]
+        if stride == 2:
+            shapes = [(before, before, 3, 2), (before, half, 1, 1), *shapes]
+        for number, (wide, narrow, size, step) in enumerate(shapes, start=1):
+            groups = wide if size == 3 else 1
+            layer = nn.Conv2d(wide, narrow, size, step, padding=size // 2, groups=groups, bias=False)
+            setattr(self, f"conv{number}", layer)
+            setattr(self, f"bn{number}", nn.BatchNorm2d(narrow))
+
+    def chain(self, x: Tensor, *numbers: int) -> Tensor:
+        for number in numbers:
+            layer, norm = getattr(self, f"conv{number}"), getattr(self, f"bn{number}")
+            x = norm(layer(x))
+            x = x if layer.groups > 1 else F.relu(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            parts = [self.chain(x, 1, 2), self.chain(x, 3, 4, 5)]
+        else:
+            left, right = x.chunk(2, dim=1)
+            parts = [left, self.chain(right, 1, 2, 3)]
+        return torch.stack(parts, dim=2).flatten(1, 2)
+
+
+class ShuffleNetV2(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 24, 1), nn.BatchNorm2d(24)
+        before = 24
+        for stage, (after, blocks) in enumerate(((116, 4), (232, 8), (464, 4)), start=1):
+            chain = [Shuffled(after if i else before, after, 1 if i else 2) for i in range(blocks)]
+            setattr(self, f"layer{stage}", nn.Sequential(*chain))
+            before = after
+        self.conv2, self.bn2 = conv(464, 1024, 1), nn.BatchNorm2d(1024)
+        self.linear = nn.Linear(1024, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(F.relu(self.bn2(self.conv2(x))).mean((2, 3)))
+
+
+NETWORKS = {"resnet8": ResNet8, "vgg8": VGG8, "wrn_16_1": WRN16x1, "ShuffleV2": ShuffleNetV2}
