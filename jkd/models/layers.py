@@ -103,9 +103,11 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Array:
 def max_pool_overlapping(x: Float[Array, "batch height width channels"]) -> Array:
     """Returns the maxima over 3x3 squares two apart, the border padded by one: those of ImageNet's stems.
 
-    Rows first, then columns, and elementwise for the same reason as in `max_pool`.
+    The border is of zeros, which a map that comes out of a ReLU, as theirs does, cannot tell from PyTorch's
+    minus infinity; quantisation can. Rows first, then columns, and elementwise for the same reason as in
+    `max_pool`.
     """
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     for axis in (1, 2):
         end = x.shape[axis] - 2
         first, second, third = (jax.lax.slice_in_dim(x, i, end + i, 2, axis) for i in range(3))

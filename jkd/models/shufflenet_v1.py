@@ -37,7 +37,9 @@ class Bottleneck(nn.Module):
         y = nn.relu(layer(y, middle, 3, ("conv2", "bn2"), stride=self.stride, groups=middle))
         y = layer(y, own, 1, ("conv3", "bn3"), groups=_GROUPS)
         if self.stride == 2:
-            shortcut = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            # Padded apart and named: of another call jax2onnx (0.17) makes another pooling, or none.
+            padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            shortcut = nn.avg_pool(padded, window_shape=(3, 3), strides=(2, 2))
             return nn.relu(jnp.concatenate([y, shortcut], -1))
         return nn.relu(x + y)
 
