@@ -24,8 +24,7 @@ def grouped_conv(
 
     XLA's CPU compiler makes slow programs of it, of its gradients above all. A depthwise convolution is a sum
     of shifted products there, one for each element of the kernel; others are convolutions of some groups
-    together, with zeros between the groups. On the CPU a training step of RegNetX_200MF takes about a
-    thirtieth of the time then; benchmarks/mobile_networks.py measures it for any network.
+    together, with zeros between the groups. benchmarks/mobile_networks.py measures what that gains.
 
     Args:
         x: maps.
