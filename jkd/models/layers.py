@@ -96,7 +96,7 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Array:
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     for axis, end in ((1, height), (2, width)):
         # Not x[:, 0:end:2], which becomes a gather where the batch is of a size to be known later.
-        x = jnp.maximum(*(jax.lax.slice_in_dim(x, start, end, 2, axis) for start in (0, 1)))
+        x = jnp.maximum(*(jax.lax.slice_in_dim(x, start, max(start, end), 2, axis) for start in (0, 1)))
     return x
 
 
