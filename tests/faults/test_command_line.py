@@ -19,7 +19,8 @@ def lines(process):
 
 def wait_for(path):
     end = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < end:
+    while not path.exists():
+        assert time.monotonic() < end, f"there is no {path}"
         time.sleep(0.05)
 
 
@@ -30,7 +31,7 @@ def test_a_signal_is_answered_at_once_and_the_state_saved(command_line, name):
     # Whoever runs the tests may ignore signals, as nohup does; then their children would.
     heard = ("env", "--default-signal=HUP,INT,TERM")
     process = command_line.start("scratch", *FLAGS, "--epochs=500", f"--workdir={folder}", within=heard)
-    wait_for(folder / "checkpoints" / "10")
+    wait_for(folder / "checkpoints" / "9")
     number = getattr(signal, name)
     for _ in range(3):  # more than once changes nothing
         process.send_signal(number)
@@ -62,7 +63,7 @@ def test_a_hangup_that_is_to_be_ignored_is(command_line):
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
-    wait_for(command_line.folder / "nohup" / "checkpoints" / "10")
+    wait_for(command_line.folder / "nohup" / "checkpoints" / "9")
     process.send_signal(signal.SIGHUP)
     assert "is finished" in lines(process)[0][-1]
 

@@ -23,7 +23,7 @@ def resident(process):
 def test_memory_does_not_grow_with_the_epochs(command_line):
     # What is imported late, allocated once and kept in threads comes in the epochs before `first`.
     first, last = 100, 250
-    flags = ("--student=tiny", "--batch-size=640", f"--epochs={last}", "--workdir=memory")
+    flags = ("--student=tiny", "--batch-size=608", f"--epochs={last}", "--workdir=memory")
     process = command_line.start("scratch", TINY, *flags)
     found = {}
     for line in process.stdout:
