@@ -32,7 +32,7 @@ Ours, because neither says:
   with random weights.
 - Every default below. β was chosen among 1, 10, 30 and 100 on a tenth of the training images of 20 classes of
   CIFAR-100 (58.6, 60.1, 62.2 and 64.3 % with ResNet-8, 10 epochs, one seed). The optimizer's recipe is the
-  field's (shared by MMKD, CA-MKD and DE-MKD).
+  field's (shared by MMKD and CA-MKD).
 """
 
 from typing import Annotated
