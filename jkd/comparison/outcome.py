@@ -8,7 +8,7 @@ from jkd import provenance
 from jkd.comparison.cells import Cell
 from jkd.machine import files
 from jkd.planning.plan import Plan
-from jkd.planning.settings import nesterov
+from jkd.planning.recipe import nesterov
 from jkd.report import table
 from jkd.report.results import Row, rows
 from jkd.report.table import Published
@@ -72,7 +72,7 @@ def _facts(cells: Sequence[Cell]) -> dict[str, str]:
         "Student": plan.identity["student"],
         "Teachers": ", ".join(names) or "none",
         "Training": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.dtype}, "
-        f"{_momentum(recipe.nesterov)} momentum"
+        + ("AdamW" if recipe.optimizer == "adamw" else f"{_momentum(recipe.nesterov)} momentum")
         + (f" ({_momentum(alone)} where there is no teacher)" if alone != recipe.nesterov else ""),
         "Seeds": ", ".join(str(seed) for seed in dict.fromkeys(cell.choice.seed for cell in cells)),
     }
@@ -110,5 +110,5 @@ def _origin() -> dict[str, str]:
     }
 
 
-def _momentum(nesterovs: bool) -> str:
+def _momentum(nesterovs: bool | None) -> str:
     return "Nesterov's" if nesterovs else "plain"

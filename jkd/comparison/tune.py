@@ -14,7 +14,7 @@ from jkd.comparison import cells as running
 from jkd.comparison.cells import Choice, Row
 from jkd.flags import settings
 from jkd.planning.experiment import Experiment
-from jkd.planning.settings import epochs as passes
+from jkd.planning.recipe import epochs as passes
 from jkd.report.results import Result
 
 VALIDATION = 0.1  # ours: a tenth of every class to choose on

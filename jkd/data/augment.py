@@ -50,6 +50,51 @@ def augment(
     return jnp.take_along_axis(images, columns[:, None, :, None], axis=2)
 
 
+def resized_crop(
+    key: PRNGKeyArray, images: UInt8[Array, "batch height width channels"], smallest: float
+) -> UInt8[Array, "batch height width channels"]:
+    """Scales a random part of each image to the image's size, bilinearly.
+
+    The crop of Szegedy et al. 2015 ("Going deeper with convolutions", section 6): its share of the area is
+    uniform over [smallest, 1], the logarithm of its width through its height uniform between those of 3/4
+    and 4/3, its place uniform. Ours: a side that would be longer than the image's is cut to it, where
+    torchvision draws again.
+
+    Args:
+        key: One key for the whole batch.
+        images: The images, 0 to 255.
+        smallest: The least share of an image's area, above 0 and at most 1.
+
+    Returns:
+        Images of the same shape.
+    """
+    batch, height, width, _ = images.shape
+    area_key, shape_key, place_key = jax.random.split(key, 3)
+    area = jax.random.uniform(area_key, (batch,), minval=smallest)
+    shape = jnp.exp(jax.random.uniform(shape_key, (batch,), minval=-1, maxval=1) * jnp.log(4 / 3))
+    # Relative to the image's sides: rows, then columns. For a square image `shape` is the part's own.
+    sides = jnp.stack([jnp.sqrt(area / shape), jnp.sqrt(area * shape)], axis=1).clip(max=1.0)
+    corners = jax.random.uniform(place_key, (batch, 2)) * (1 - sides)
+    rows = _scaling(corners[:, 0], sides[:, 0], height)
+    columns = _scaling(corners[:, 1], sides[:, 1], width)
+    # Two products with matrices, not slices of as many sizes as images: one program splits over devices.
+    exact = jax.lax.Precision.HIGHEST
+    found = jnp.einsum("bij,bjwc->biwc", rows, images.astype(jnp.float32), precision=exact)
+    found = jnp.einsum("bkw,biwc->bikc", columns, found, precision=exact)
+    return found.round().clip(0, 255).astype(jnp.uint8)
+
+
+def _scaling(
+    corner: Float[Array, " batch"], side: Float[Array, " batch"], size: int
+) -> Float[Array, "batch size size"]:
+    """The weights with which the pixels of an axis, the last index, make those of a part scaled to it."""
+    centres = (jnp.arange(size) + 0.5) * side[:, None] + corner[:, None] * size
+    distance = jnp.abs(centres[..., None] - (jnp.arange(size) + 0.5))
+    # Beyond the part there are the image's own pixels; beyond the image there are none.
+    weights = jnp.maximum(1 - distance, 0)
+    return weights / weights.sum(-1, keepdims=True)
+
+
 def standardise(
     images: UInt8[Array, "*batch height width channels"],
     mean: Float[Array, " channels"],

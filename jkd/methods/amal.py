@@ -30,7 +30,7 @@ from jaxtyping import PyTree
 from jkd.flags import Flag
 from jkd.methods.base import Batch, Loss, Method, UpperLevel, Variables
 from jkd.methods.parts import StandardiseLogits, Teachers, kd_distances, logits_for_kd, weight_metrics
-from jkd.methods.scratch import cross_entropy
+from jkd.methods.scratch import cross_entropies, cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, Rematerialise
 from jkd.models import Outputs
 
@@ -64,7 +64,7 @@ def amal(
         del progress
         own = jax.tree.map(lambda each: each[jnp.asarray(batch.positions)], variables.upper)
         divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature)
-        ce = optax.softmax_cross_entropy_with_integer_labels(student.logits, batch.labels)
+        ce = cross_entropies(student.logits, batch)
         weights = own["kd"].T
         weighted_kd = (weights * divergences).sum(0).mean()
         metrics = {"ce": ce.mean(), "kd": weighted_kd, "label_weight": own["ce"].mean()}

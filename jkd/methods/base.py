@@ -22,12 +22,14 @@ Metrics = dict[str, Array]
 class Batch(NamedTuple):
     """What a loss sees of the examples: labels, and images as networks see them (augmented, standardised).
 
-    `positions` says which training images they are, where they are a training batch.
+    `positions` says which training images they are, where they are a training batch; `label_smoothing` what
+    share of a label is spread over all classes, where that is asked for (never of held-out images).
     """
 
     images: Float[Array, "batch height width channels"]
     labels: Int[Array, " batch"]
     positions: Int[Array, " batch"] | tuple[()] = ()
+    label_smoothing: Float[Array, ""] | tuple[()] = ()
 
 
 class TeacherOutputs(NamedTuple):

@@ -29,7 +29,6 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -39,6 +38,7 @@ from jkd.losses.logits import kd, standardise
 from jkd.losses.relations import similarity
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, Variables
 from jkd.methods.parts import StandardiseLogits
+from jkd.methods.scratch import cross_entropies
 from jkd.models import Head, Outputs
 from jkd.models.layers import HE_FAN_OUT, BatchNorm
 
@@ -132,7 +132,7 @@ def mkcd(
                 mutable=["batch_stats"],
             )
             logits = teacher.head(projected.mean((1, 2)))
-            ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            ce = cross_entropies(logits, batch)
             seen = logits, teacher.logits
             if standardise_logits:
                 seen = standardise(logits), standardise(teacher.logits)

@@ -8,7 +8,7 @@ from jkd.data.lessons import Lessons
 from jkd.errors import UserError
 from jkd.flags import resolve
 from jkd.methods import Method
-from jkd.planning import settings
+from jkd.planning import recipe, settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.images import check_held_out
 from jkd.teachers.named import Named
@@ -40,6 +40,7 @@ class Draft(NamedTuple):
             raise UserError(f"{given.method}: {error}") from None
         made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
         experiment = dataclasses.replace(given, hyperparameters=own, **made)
+        recipe.check(experiment.recipe, experiment.data, experiment.teachers)
         check_held_out(experiment.data, given.method, method)
         if isinstance(experiment.student.student, str):
             try:

@@ -10,7 +10,7 @@ from jkd import methods, models
 from jkd import run as run_folder
 from jkd.planning.experiment import Experiment
 from jkd.planning.images import Split
-from jkd.planning.settings import digest
+from jkd.planning.settings import DECAYS, digest
 from jkd.planning.source import own_code, plainly
 from jkd.provenance import jkd_code
 from jkd.teachers.named import called
@@ -20,6 +20,18 @@ from jkd.training.job import Job
 # Of a run's configuration. Runs of format 1 do not name theirs; those of format 2 drew what they hold out by
 # their own seeds.
 FORMAT = 3
+
+
+# Settings that there were not always: at their defaults they are left out, so that earlier runs stay what
+# they are.
+_LATER = {
+    "optimizer": "sgd",
+    "schedule": "steps",
+    "decay_at": DECAYS,
+    "warmup_epochs": 0,
+    "label_smoothing": 0.0,
+    "resized_crop": None,
+}
 
 
 Identity = dict[str, Any]
@@ -56,8 +68,8 @@ def identify(
             "trained_on_held_out": parts.overlaps,
             "validation": experiment.data.validation,
         }
-        | dataclasses.asdict(task.augmentation),
-        "recipe": dataclasses.asdict(recipe),
+        | _told(task.augmentation),
+        "recipe": _told(recipe),
     }
     student = experiment.student.student
     code = {
@@ -69,6 +81,12 @@ def identify(
     if any(code.values()):
         found["code"] = code
     return found
+
+
+def _told(settings: Any) -> dict[str, Any]:
+    """Returns a dataclass as a dictionary, without later settings at their defaults."""
+    every = dataclasses.asdict(settings)
+    return {name: value for name, value in every.items() if name not in _LATER or value != _LATER[name]}
 
 
 def student_name(experiment: Experiment) -> str:

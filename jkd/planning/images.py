@@ -23,10 +23,11 @@ _SPLIT_SEED = 0
 def augmentation_of(spec: Data, dataset: Dataset) -> Augmentation:
     """Returns how images become what the networks see: as the settings say, else as suits the data set."""
     return Augmentation(
-        crop_padding=dataset.padding if spec.crop else 0,
+        crop_padding=dataset.padding if spec.crop and spec.resized_crop is None else 0,
         flip=dataset.flip if spec.flip is None else spec.flip,
         mean=dataset.mean if spec.standardise else (0.0, 0.0, 0.0),
         std=dataset.std if spec.standardise else (1.0, 1.0, 1.0),
+        resized_crop=spec.resized_crop,
     )
 
 

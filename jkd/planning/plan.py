@@ -11,6 +11,7 @@ from jkd.data import Dataset
 from jkd.data.lessons import taught
 from jkd.errors import UserError
 from jkd.planning import identity as known
+from jkd.planning import recipe as recipes
 from jkd.planning import settings
 from jkd.planning.draft import Draft
 from jkd.planning.experiment import Experiment
@@ -64,7 +65,7 @@ class Plan:
             *(f"  teacher   {_described(teacher)}" for teacher in self.teachers),
             f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
             f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
-            f"learning rate {recipe.learning_rate:g}, {recipe.dtype}, on {devices.count} × {devices.kind}",
+            f"{recipes.described(recipe)}, {recipe.dtype}, on {devices.count} × {devices.kind}",
             *(f"  note      {note}" for note in self.notes),
         ]
         return "\n".join(lines)
@@ -123,9 +124,9 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
     dtype = experiment.recipe.dtype
     who = tuple(_teacher(experiment, one, dataset, known_teachers) for one in draft.teachers)
     student = experiment.student.student
-    passes = settings.epochs(experiment.recipe, experiment.data)
-    rate = settings.learning_rate(experiment.recipe, known.student_name(experiment))
-    nesterov = settings.nesterov(experiment.recipe, experiment.teachers, method.needs_teachers)
+    passes = recipes.epochs(experiment.recipe, experiment.data)
+    rate = recipes.learning_rate(experiment.recipe, known.student_name(experiment))
+    nesterov = recipes.nesterov(experiment.recipe, experiment.teachers, method.needs_teachers)
     recipe = dataclasses.replace(experiment.recipe, epochs=passes, learning_rate=rate, nesterov=nesterov)
     experiment = dataclasses.replace(experiment, recipe=recipe)
     if isinstance(student, str):
@@ -137,8 +138,8 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
     augmentation = augmentation_of(experiment.data, dataset)
     parts = split(experiment, dataset, method, draft.lessons)
     epoch_steps = len(parts.trained_on) // recipe.batch_size
-    schedule = settings.schedule(rate, passes * epoch_steps)
-    lower = optimizer(method, schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+    schedule = recipes.schedule(recipe, rate, epoch_steps, passes * epoch_steps)
+    lower = optimizer(method, schedule, recipe.momentum, nesterov, recipe.weight_decay, recipe.optimizer)
     task = Task(
         method=method,
         student=network,
@@ -149,6 +150,7 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
         total_steps=passes * epoch_steps,
         devices=Devices.all(),
         relative_rate=lambda step: schedule(step) / rate,
+        label_smoothing=recipe.label_smoothing,
     )
     execution = experiment.execution
     job = Job(

@@ -6,7 +6,6 @@ import json
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
-import optax
 from flax import linen as nn
 
 from jkd.data import Data as Arrays
@@ -23,6 +22,8 @@ LEARNING_RATE = 0.05
 # The same recipe's exception for networks that do not train at 0.05.
 SLOW_LEARNING_RATE = 0.01
 SLOW_FAMILIES = ("mobilenet", "shuffle")
+ADAMW_LEARNING_RATE = 0.001  # Loshchilov & Hutter 2019, "Decoupled weight decay regularization"
+SMALLEST_CROP = 0.08  # of Szegedy et al. 2015, "Going deeper with convolutions", section 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,16 @@ class Data:
         Flag("resize all images to N×N pixels", at_least=1, at_most=LARGEST_SIZE, default="as they are"),
     ] = None
     crop: Annotated[bool, Flag("pad and crop at random")] = True
+    resized_crop: Annotated[
+        float | None,
+        Flag(
+            "in place of that, scale a random part of an image to its size: at least this share of its area "
+            f"({SMALLEST_CROP} for ImageNet), 3:4 to 4:3",
+            above=0,
+            at_most=1,
+            default="no",
+        ),
+    ] = None
     flip: Annotated[bool | None, Flag("flip at random", default="yes, but no for digits")] = None
     standardise: Annotated[bool, Flag("subtract the channel means, divide by the deviations")] = True
     held_out: Annotated[
@@ -85,19 +96,41 @@ class Recipe:
         ),
     ] = None
     batch_size: Annotated[int, Flag("examples in a batch, over all devices", at_least=1)] = 64
+    optimizer: Annotated[
+        str, Flag("SGD, or AdamW; parts on a manifold are SGD's with either", choices=("sgd", "adamw"))
+    ] = "sgd"
     learning_rate: Annotated[
         float | None,
         Flag(
-            "SGD's rate at the start, ×0.1 at 5/8, 6/8 and 7/8 of the steps",
+            "the rate at its highest",
             above=0,
-            default=f"{LEARNING_RATE}; {SLOW_LEARNING_RATE} for mobilenets and shufflenets",
+            default=f"{LEARNING_RATE}; {SLOW_LEARNING_RATE} for mobilenets and shufflenets; "
+            f"AdamW {ADAMW_LEARNING_RATE}",
         ),
     ] = None
-    momentum: Annotated[float, Flag("SGD's momentum", at_least=0, below=1)] = 0.9
+    schedule: Annotated[
+        str,
+        Flag(
+            "how the rate falls: ×0.1 at each of --decay-at, or along half a cosine to 0",
+            choices=("steps", "cosine"),
+        ),
+    ] = "steps"
+    decay_at: Annotated[tuple[float, ...], Flag("where it falls in steps, as fractions of the training")] = (
+        DECAYS
+    )
+    warmup_epochs: Annotated[
+        int, Flag("epochs at the start in which the rate rises to its highest, evenly", at_least=0)
+    ] = 0
+    label_smoothing: Annotated[
+        float, Flag("share of a training label that is spread over all classes", at_least=0, below=1)
+    ] = 0.0
+    momentum: Annotated[float, Flag("SGD's momentum; AdamW's β₁", at_least=0, below=1)] = 0.9
     # As the students of CA-MKD, MMKD and MTKD-RL; the teachers and students of RepDistiller, mdistiller and
     # SimKD, and CA-MKD's teachers, have plain momentum.
-    nesterov: Annotated[bool, Flag("Nesterov's form of the momentum")] = True
-    weight_decay: Annotated[float, Flag("L2 coefficient, on every parameter", at_least=0)] = 5e-4
+    nesterov: Annotated[bool | None, Flag("Nesterov's form of the momentum", default="yes; AdamW no")] = None
+    weight_decay: Annotated[
+        float, Flag("L2 coefficient, on every parameter; AdamW's is decoupled", at_least=0)
+    ] = 5e-4
     dtype: Annotated[
         str, Flag("type the networks compute in; parameters stay float32", choices=("float32", "bfloat16"))
     ] = "float32"
@@ -169,28 +202,6 @@ class Execution:
 
 PARTS = {"data": Data, "teachers": Teachers, "student": Student, "recipe": Recipe, "execution": Execution}
 """The parts of the settings by name, in the order of --help."""
-
-
-def learning_rate(recipe: Recipe, architecture: str) -> float:
-    """Returns SGD's rate at the start: as the settings say, else as suits the network."""
-    if recipe.learning_rate is not None:
-        return recipe.learning_rate
-    return SLOW_LEARNING_RATE if architecture.lower().startswith(SLOW_FAMILIES) else LEARNING_RATE
-
-
-def epochs(recipe: Recipe, data: Data) -> int:
-    """Returns the passes over the training images: as the settings say, else as suits the data set."""
-    return recipe.epochs or (DIGITS_EPOCHS if data.dataset == "digits" else PAPER_EPOCHS)
-
-
-def nesterov(recipe: Recipe, spec: Teachers, taught: bool) -> bool:
-    """Returns whether the momentum is Nesterov's, for who is taught and for who learns from labels alone."""
-    return recipe.nesterov if taught or spec.teacher_nesterov is None else spec.teacher_nesterov
-
-
-def schedule(rate: float, steps: int) -> optax.Schedule:
-    """Returns the learning rate over `steps`: constant, ×0.1 at each of DECAYS."""
-    return optax.piecewise_constant_schedule(rate, {round(fraction * steps): 0.1 for fraction in DECAYS})
 
 
 def time_limit(execution: Execution) -> AbstractContextManager[None]:

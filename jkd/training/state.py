@@ -47,21 +47,40 @@ def with_student(state: State, variables: dict[str, Any]) -> State:
 
 
 def optimizer(
-    method: Method, rate: optax.Schedule, momentum: float, nesterov: bool, weight_decay: float
+    method: Method,
+    rate: optax.Schedule,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    name: str = "sgd",
 ) -> optax.GradientTransformation:
-    """The lower level's optimizer over `State.params`: SGD, and the method's own where it has one."""
-    sgd = optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
-    )
+    """The lower level's optimizer over `State.params`: SGD or AdamW, and the method's own where it has one.
+
+    Args:
+        method: What is trained.
+        rate: The learning rate at each step.
+        momentum: SGD's, or AdamW's β₁; its β₂ is 0.999.
+        nesterov: Whether SGD's momentum is Nesterov's.
+        weight_decay: Of every parameter; AdamW's is decoupled from the gradient (Loshchilov & Hutter 2019).
+        name: `sgd` or `adamw`.
+    """
+    if name == "adamw":
+        # The square root of a second moment of 0 has no derivative, which a hypergradient would need.
+        root = 0.0 if method.upper_level is None else 1e-16
+        plain = optax.adamw(rate, momentum, eps_root=root, weight_decay=weight_decay)
+    else:
+        plain = optax.chain(
+            optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
+        )
     if method.optimizer is None:
-        return sgd
-    own = method.optimizer(sgd, rate, momentum)
+        return plain
+    own = method.optimizer(plain, rate, momentum)
 
     def init(params: Split) -> Split:
-        return Split(sgd.init(params.student), own.init(params.method))
+        return Split(plain.init(params.student), own.init(params.method))
 
     def update(gradient: Split, state: Split, params: Split) -> tuple[Split, Split]:
-        student = sgd.update(gradient.student, state.student, params.student)
+        student = plain.update(gradient.student, state.student, params.student)
         mine = own.update(gradient.method, state.method, params.method)
         return Split(student[0], mine[0]), Split(student[1], mine[1])
 

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 
 from jkd.bilevel import hypergradient
-from jkd.data.augment import augment, standardise
+from jkd.data.augment import augment, resized_crop, standardise
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
 from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.devices import Devices
@@ -30,15 +30,21 @@ class Images(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How images become what the networks see. `mean` and `std` are per channel, of images in [0, 1]."""
+    """How images become what the networks see. `mean` and `std` are per channel, of images in [0, 1].
+
+    `resized_crop` is the least share of an image's area that a random crop keeps, None where there is none.
+    """
 
     crop_padding: int
     flip: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resized_crop: float | None = None
 
     def train(self, key: PRNGKeyArray, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns images cropped, flipped and standardised."""
+        if self.resized_crop is not None:
+            images = resized_crop(jax.random.fold_in(key, 0), images, self.resized_crop)
         return self.evaluate(augment(key, images, crop_padding=self.crop_padding, flip=self.flip))
 
     def evaluate(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -58,8 +64,9 @@ class Task:
     epoch_steps: int
     total_steps: int
     devices: Devices
-    # The student's learning rate at a step, as a fraction of its first.
+    # The student's learning rate at a step, as a fraction of its highest.
     relative_rate: optax.Schedule = lambda step: 1.0
+    label_smoothing: float = 0.0
 
     def upper_due(self, step: Any) -> Any:
         """Whether the step (a number or an array) is one with an update of the upper level."""
@@ -87,6 +94,8 @@ class Seen(NamedTuple):
 def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images | None) -> Seen:
     """Augments the step's batch and asks the teachers about it. Held-out images are only standardised."""
     batch = Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels, raw.positions)
+    if task.label_smoothing:
+        batch = batch._replace(label_smoothing=jnp.float32(task.label_smoothing))
     held_out = None
     if raw_held_out is not None:
         held_out = Batch(task.augmentation.evaluate(raw_held_out.images), raw_held_out.labels)
@@ -136,7 +145,8 @@ def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> Stat
     if level.memory is not None:
         batch = level.memory.sample(_key(state, _MEMORY_SAMPLE), state.memory)
         asked = teacher_outputs(task.teachers, teachers, batch.images)
-        seen = seen._replace(batch=batch, teachers=asked, held_out=batch)
+        lesson = batch._replace(label_smoothing=seen.batch.label_smoothing)
+        seen = seen._replace(batch=lesson, teachers=asked, held_out=batch)
     result = hypergradient(
         [_inner_loss(task, loss) for loss in level.inner_losses],
         _outer_loss(task, level),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jkd.data.augment import augment, standardise
+from jkd.data.augment import augment, resized_crop, standardise
 
 jitted = jax.jit(augment, static_argnames=("crop_padding", "flip"))
 IMAGES = np.random.default_rng(0).integers(
@@ -102,3 +102,19 @@ def test_standardised_images_have_mean_zero_and_deviation_one(dtype):
     chex.assert_type(standardised, dtype)
     tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
     np.testing.assert_allclose(standardised.astype(jnp.float32), (scaled - mean) / std, atol=tolerance)
+
+
+def test_a_resized_crop_of_one_colour_is_that_colour():
+    images = jnp.full((8, 6, 6, 3), 77, jnp.uint8)
+    np.testing.assert_array_equal(resized_crop(jax.random.key(1), images, 0.08), images)
+
+
+def test_a_resized_crop_is_a_part_of_the_image_scaled_up():
+    """Of a ramp, each row is an arithmetic progression that spans the share of the axis that was kept."""
+    size = 32
+    ramp = jnp.broadcast_to((jnp.arange(size) * 7)[None, :, None], (size, size, 3)).astype(jnp.uint8)
+    found = np.asarray(resized_crop(jax.random.key(2), jnp.broadcast_to(ramp, (500, size, size, 3)), 0.25))
+    assert (found == found[:, :1]).all(), "the axis without a ramp stays without"
+    widths = (found[:, 0, size // 2 + 8, 0].astype(float) - found[:, 0, size // 2 - 8, 0]) / (16 * 7)
+    assert 0.4 < widths.min() < 0.55 and widths.max() <= 1.01  # √(0.25 · 3/4) = 0.43
+    assert abs(np.mean(widths < 0.77) - 0.5) < 0.15
