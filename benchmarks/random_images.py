@@ -1,11 +1,11 @@
 """jkd's own trainer on random images, for benchmarks: all but reading images, evaluation and saving."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jkd import models
@@ -35,7 +35,9 @@ def training(
     `upper`."""
     devices = Devices.all()
     if method.upper_level is not None and not upper:
-        method = method._replace(upper_level=method.upper_level._replace(every=_NEVER, at_epoch_end=False))
+        method = method._replace(
+            upper_level=method.upper_level._replace(every=_NEVER + 1, at_epoch_end=False)
+        )
     shape = (batch_size, image_size, image_size, 3)
     taught = teachers if method.needs_teachers else []
     network = models.create(student, classes, dtype)
@@ -62,15 +64,17 @@ def training(
     call = compile_call(task, per_call)
     level = method.upper_level
     held_out = batch_size if level is not None and level.memory is None else 0
-    positions = jax.random.randint(jax.random.key(3), (per_call, batch_size), 0, count)
+    positions = np.random.default_rng(3).integers(0, count, (call.steps, batch_size), np.int32)
     draw = Draw(positions, positions[:, :held_out])
     done = 0
 
     def run() -> None:
         nonlocal state, done
-        for _ in range(math.ceil(steps / per_call)):
-            state, _ = call.run(state, variables, data, draw, done, per_call)
-            done += per_call
+        end = done + steps
+        while done < end:
+            taken = call.take(done, end)
+            state, _ = call.run(state, variables, data, draw, done, taken)
+            done += taken
         jax.block_until_ready(state)
 
     return run

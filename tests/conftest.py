@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny  # noqa: F401  registers its networks
@@ -84,3 +85,11 @@ class CommandLine:
 def command_line(tmp_path_factory, tiny_npz) -> CommandLine:
     """The command line, in a folder that keeps its teachers for all tests."""
     return CommandLine(tmp_path_factory.mktemp("work"), tiny_npz)
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Programs that run a few times on tiny arrays take less time to compile than compiled well."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

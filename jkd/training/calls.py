@@ -1,16 +1,22 @@
 """Training steps as compiled programs: one step a call, or many in a loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Int, PyTree
+import numpy as np
+from jaxtyping import Bool, Int, PyTree
 
 from jkd.methods.base import Metrics
 from jkd.training.state import State
-from jkd.training.step import Images, Seen, Task, lower_update, observe, upper_update
+from jkd.training.step import Images, Seen, Task, lower_update, observe, observe_together, upper_update
+
+# A cycle of up to so many steps asks the teachers about all its batches at once: their answers are alive
+# together. A longer one asks step by step, and no cycle is longer than the second number.
+_TOGETHER, _LONGEST = 8, 20
 
 
 class Draw(NamedTuple):
@@ -23,13 +29,18 @@ class Draw(NamedTuple):
 class Call(NamedTuple):
     """A compiled call of up to `steps` training steps.
 
-    `run(state, teachers, data, draw, step, count)` takes the first `count` rows of `draw` and returns the
-    state and the metrics of each step, stacked. `step` repeats `state.step` on the host, so that no call
-    waits for the one before. `memory()` is what the largest of its programs that have run takes.
+    `take(step, end)` is how many steps the call from `step` on takes, in an epoch that ends at `end`.
+    `run(state, teachers, data, draw, step, count)` takes them, by the first `count` rows of `draw`, which has
+    `steps`, and returns the state and the metrics of each step, stacked. The state that went in is used up:
+    the new one has its memory. `step` repeats `state.step` on the host, so that no call waits for the one
+    before. `trace`, of the same arguments (shapes are enough, but for `draw`), gives the programs, not run.
+    `memory()` is what the largest of those that have run takes.
     """
 
     steps: int
+    take: Callable[[int, int], int]
     run: Callable[[State, PyTree, Images, Draw, int, int], tuple[State, Metrics]]
+    trace: Callable[[State, PyTree, Images, Draw, int, int], tuple[jax.stages.Traced, ...]]
     memory: Callable[[], int]
 
 
@@ -42,21 +53,21 @@ class _Program:
     """A function, compiled when it is first called, and the bytes that it takes on one device: arguments,
     results and what lies between, as the compiler says; 0 where it does not say, or was not called."""
 
-    def __init__(self, function: Callable[..., Any]):
-        self._compiled = jax.jit(function)
+    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = ()):
+        self._compiled = jax.jit(function, donate_argnums=donate)
+        self.trace = self._compiled.trace
         self.memory = 0
 
     def __call__(self, *arguments: Any) -> Any:
-        results = self._compiled(*arguments)
         # For the very arguments of a call, lowering and compiling are found in JAX's caches.
         if not self.memory and (found := self._compiled.lower(*arguments).compile().memory_analysis()):
             parts = found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes
             self.memory = sum(parts) - found.alias_size_in_bytes
-        return results
+        return self._compiled(*arguments)
 
 
 def _pick(task: Task, data: Images, train: Any, held_out: Any) -> tuple[Images, Images | None]:
-    """Gathers a batch, split over the devices, and a held-out one where there is one."""
+    """Gathers batches, split over the devices along the first axis, and a held-out one where there is one."""
 
     def pick(positions: Any) -> Images:
         return task.devices.shard(Images(*(field[positions] for field in data)))
@@ -71,8 +82,8 @@ def _single(task: Task) -> Call:
     def see(state: State, teachers: PyTree, data: Images, train: Any, held_out: Any) -> Seen:
         return observe(task, state, teachers, *_pick(task, data, train, held_out))
 
-    upper = _Program(partial(upper_update, task))
-    lower = _Program(partial(lower_update, task))
+    upper = _Program(partial(upper_update, task), donate=(0,))
+    lower = _Program(partial(lower_update, task), donate=(0,))
 
     def run(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
         del count
@@ -82,31 +93,114 @@ def _single(task: Task) -> Call:
         state, metrics = lower(state, seen)
         return state, jax.tree.map(lambda x: x[None], metrics)
 
-    return Call(1, run, lambda: max(see.memory, upper.memory, lower.memory))
+    def trace(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
+        del step, count
+        first = see.trace(state, teachers, data, draw.train[0], draw.held_out[0])
+        second = (upper.trace(state, teachers, first.out_info),) if _ever_due(task) else ()
+        return (first, *second, lower.trace(state, first.out_info))
+
+    def memory() -> int:
+        return max(see.memory, upper.memory, lower.memory)
+
+    return Call(1, lambda step, end: 1, run, trace, memory)
+
+
+class _Cycles(NamedTuple):
+    """What the cycles of one call are; those that it does not need take no steps."""
+
+    due: Bool[Any, " cycles"]  # whether the upper level is updated before the first step
+    lengths: Int[Any, " cycles"]
+    train: Int[Any, "cycles batch steps"]
+    held_out: Int[Any, "cycles held_out"]  # for the update
 
 
 def _loop(task: Task, steps: int) -> Call:
-    """Many steps a call. Its length is an argument: an epoch's shorter last call is the same program."""
+    """Many steps a call: a constant number of cycles, each of a constant number of steps.
 
-    def body(i: Any, carry: tuple[State, Metrics], teachers: PyTree, data: Images, draw: Draw):
+    An update of the upper level comes before the first step of a cycle, so that the program has one, and one
+    copy of the teachers. Where a cycle has none, or fewer steps (the first and the last of an epoch), what
+    was computed is not kept: a branch would wait for the host, and programs for what is left over would be
+    compiled for as long again.
+    """
+    cycles, length = _cycles(task, steps)
+    rows = cycles * length
+
+    def cycle(c: Any, carry: tuple[State, Metrics], first: Any, teachers: PyTree, data: Images, of: _Cycles):
         state, kept = carry
-        seen = observe(task, state, teachers, *_pick(task, data, draw.train[i], draw.held_out[i]))
-        if task.method.upper_level is not None:
-            due = jnp.asarray(task.upper_due(state.step))
-            state = jax.lax.cond(due, lambda s: upper_update(task, s, teachers, seen), lambda s: s, state)
-        state, metrics = lower_update(task, state, seen)
-        return state, jax.tree.map(lambda all_steps, x: all_steps.at[i].set(x), kept, metrics)
+        raw, held_out = _pick(task, data, of.train[c], of.held_out[c])
 
-    @_Program
-    def loop(state: State, teachers: PyTree, data: Images, draw: Draw, count: Int[Any, ""]):
-        kept = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), state.totals)
-        return jax.lax.fori_loop(
-            0, count, lambda i, carry: body(i, carry, teachers, data, draw), (state, kept)
-        )
+        def see_one(state: State, i: Any) -> Seen:
+            one = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False), raw)
+            return observe(task, state, teachers, one, held_out)
+
+        see = observe_together(task, state, teachers, raw, held_out) if length <= _TOGETHER else see_one
+        if _ever_due(task):
+            state = _choose(of.due[c], upper_update(task, state, teachers, see(state, 0)), state)
+
+        def step(i: Any, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
+            state, kept = carry
+            wanted = i < of.lengths[c]
+            after, metrics = lower_update(task, state, see(state, i))
+            row = jnp.where(wanted, state.step - first, rows)  # `rows` lies outside: nothing is written there
+            kept = jax.tree.map(lambda of_all, x: of_all.at[row].set(x, mode="drop"), kept, metrics)
+            return _choose(wanted, after, state), kept
+
+        return jax.lax.fori_loop(0, length, step, (state, kept))
+
+    def loop(state: State, teachers: PyTree, data: Images, of: _Cycles) -> tuple[State, Metrics]:
+        kept = jax.tree.map(lambda x: jnp.zeros((rows, *x.shape), x.dtype), state.totals)
+        body = partial(cycle, first=state.step, teachers=teachers, data=data, of=of)
+        return jax.lax.fori_loop(0, cycles, body, (state, kept))
+
+    program = _Program(loop, donate=(0,))
+
+    def describe(draw: Draw, step: int, count: int) -> _Cycles:
+        start, due, lengths = (np.zeros(cycles, kind) for kind in (np.int32, bool, np.int32))
+        for c, found in enumerate(_divide(task, length, step, step + count)):
+            start[c], due[c], lengths[c] = found
+        start[lengths > 0] -= step
+        places = np.minimum(start[:, None] + np.arange(length), rows - 1)
+        return _Cycles(due, lengths, np.swapaxes(draw.train[places], 1, 2), draw.held_out[start])
 
     def run(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
-        del step
-        state, metrics = loop(state, teachers, data, draw, count)
+        state, metrics = program(state, teachers, data, describe(draw, step, count))
         return state, jax.tree.map(lambda x: x[:count], metrics)
 
-    return Call(steps, run, lambda: loop.memory)
+    def trace(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
+        return (program.trace(state, teachers, data, describe(draw, step, count)),)
+
+    def take(step: int, end: int) -> int:
+        return sum(taken for _, _, taken in islice(_divide(task, length, step, end), cycles))
+
+    return Call(rows, take, run, trace, lambda: program.memory)
+
+
+def _ever_due(task: Task) -> bool:
+    level = task.method.upper_level
+    return level is not None and (level.at_epoch_end or level.every <= task.total_steps)
+
+
+def _cycles(task: Task, steps: int) -> tuple[int, int]:
+    """Returns how many cycles a call of about `steps` steps has, and of how many steps each is."""
+    level = task.method.upper_level
+    every = level.every if level is not None and _ever_due(task) else 1
+    parts = -(-every // min(_LONGEST, steps))
+    length = -(-every // parts)
+    # An epoch's first and last cycle may be cut short.
+    of_epoch = -(-task.epoch_steps // every) * parts + (2 if every > 1 else 0)
+    calls = -(-of_epoch // max(steps // length, 1))
+    return -(-of_epoch // calls), length
+
+
+def _divide(task: Task, length: int, step: int, end: int) -> Iterator[tuple[int, bool, int]]:
+    """Divides steps into cycles: each one's first step, whether the upper level is due then, its length."""
+    while step < end:
+        after = step + 1
+        while after < min(step + length, end) and not task.upper_due(after):
+            after += 1
+        yield step, bool(task.upper_due(step)), after - step
+        step = after
+
+
+def _choose(condition: Bool[Any, ""], yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), yes, no)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -47,7 +48,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
     """
     task, name = job.task, run.workdir.name
     epoch_steps = task.epoch_steps
-    state = task.devices.replicate(state)
+    state = task.devices.replicate(jax.tree.map(jnp.copy, state))  # steps use up theirs
     teachers = task.devices.replicate(taught.teachers)
     step = 0
     if (restored := run.restore(_items(task, state, teachers))) is not None:
@@ -71,7 +72,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
                 speed.epoch()
                 unread: tuple[int, Any] | None = None
                 while step < end:
-                    count = min(call.steps, end - step)
+                    count = call.take(step, end)
                     position = step - epoch * epoch_steps
                     data, draw = source.draw(order[position : position + count], step, call.steps)
                     state, metrics = call.run(state, teachers, data, draw, step, count)

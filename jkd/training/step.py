@@ -68,8 +68,8 @@ class Task:
     relative_rate: optax.Schedule = lambda step: 1.0
     label_smoothing: float = 0.0
 
-    def upper_due(self, step: Any) -> Any:
-        """Whether the step (a number or an array) is one with an update of the upper level."""
+    def upper_due(self, step: int) -> bool:
+        """Whether the step is one with an update of the upper level."""
         level = self.method.upper_level
         if level is None:
             return False
@@ -93,15 +93,55 @@ class Seen(NamedTuple):
 
 def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images | None) -> Seen:
     """Augments the step's batch and asks the teachers about it. Held-out images are only standardised."""
-    batch = Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels, raw.positions)
+    batch = _augmented(task, state, raw)
+    outputs = teacher_outputs(task.teachers, teachers, batch.images)
+    return _seen(task, state, batch, outputs, _standardised(task, raw_held_out))
+
+
+def observe_together(
+    task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images | None
+) -> Callable[[State, Any], Seen]:
+    """Does what `observe` does for several steps, with the teachers asked once for all batches.
+
+    The fields of `raw` are of shape [batch, steps, ...], in which splitting the batch over devices splits
+    all its steps' images alike. Returns a function of a step's state and of its number from `state` on.
+    """
+    size, steps = raw.labels.shape
+    each = state.step + jnp.arange(steps)
+    batches = jax.vmap(lambda step, one: _augmented(task, state._replace(step=step), one), (0, 1), 1)(
+        each, raw
+    )
+    merged = batches.images.reshape(-1, *batches.images.shape[2:])
+    outputs = teacher_outputs(task.teachers, teachers, task.devices.shard(merged))
+    answers = [{name: x for name, x in one._asdict().items() if name != "head"} for one in outputs]
+    answers = jax.tree.map(lambda x: x.reshape(size, steps, *x.shape[1:]), answers)
+    held_out = _standardised(task, raw_held_out)
+
+    def seen(state: State, i: Any) -> Seen:
+        batch, own = jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False), (batches, answers)
+        )
+        own = tuple(TeacherOutputs(**one, head=whole.head) for one, whole in zip(own, outputs, strict=True))
+        return _seen(task, state, batch, own, held_out)
+
+    return seen
+
+
+def _augmented(task: Task, state: State, raw: Images) -> Batch:
+    return Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels, raw.positions)
+
+
+def _standardised(task: Task, raw: Images | None) -> Batch | None:
+    return None if raw is None else Batch(task.augmentation.evaluate(raw.images), raw.labels)
+
+
+def _seen(
+    task: Task, state: State, batch: Batch, teachers: tuple[TeacherOutputs, ...], held_out: Batch | None
+) -> Seen:
     if task.label_smoothing:
         batch = batch._replace(label_smoothing=jnp.float32(task.label_smoothing))
-    held_out = None
-    if raw_held_out is not None:
-        held_out = Batch(task.augmentation.evaluate(raw_held_out.images), raw_held_out.labels)
-    progress = state.step / task.total_steps
     dropout = jax.random.key_data(_key(state, _DROPOUT))
-    return Seen(batch, teacher_outputs(task.teachers, teachers, batch.images), progress, dropout, held_out)
+    return Seen(batch, teachers, state.step / task.total_steps, dropout, held_out)
 
 
 def lower_update(task: Task, state: State, seen: Seen) -> tuple[State, Metrics]:
