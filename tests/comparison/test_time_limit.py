@@ -58,6 +58,7 @@ def test_no_time_at_all_is_a_mistake(seconds, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_comparison_is_stopped_within_a_run_and_goes_on_from_there(tiny_npz, tmp_path, monkeypatch, capfd):
     given = settings(tmp_path, dataset=f"npz:{tiny_npz}", epochs=2)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if name != "teachers"]

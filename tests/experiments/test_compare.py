@@ -68,6 +68,7 @@ def test_the_table_holds_what_the_runs_found(whole):
     assert output.count("teachers:\n") == 1, "the teachers are rated once for all runs"
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_keeps_finished_runs_and_ends_like_an_undisturbed_one(command_line, whole):
     folder = command_line.folder / "killed_comparison"
     flags = (*FLAGS, "--seeds=0", "--workdir=killed_comparison")
@@ -95,6 +96,7 @@ def test_a_finished_run_with_other_records_is_told(command_line, whole):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_shards_share_teachers_and_merge_into_the_same_tables(command_line, whole):
     # Both begin at once, without teachers: one of the two trains them, the other waits.
     flags = (*FLAGS, "--seeds=0", "--workdir=sharded", "--teacher-dir=shards_teachers")
@@ -135,6 +137,7 @@ def test_a_method_has_a_second_row_by_another_name(command_line, whole):
     assert "Set for weak: aver: alpha 0.0" in (whole[0] / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_tuning_looks_at_training_images_alone(command_line, whole):
     flags = (*FLAGS, "--seeds=0", "--workdir=whole_comparison", "--tune", "--tune-trials=2")
     flags += ("--tune-seeds=7,8",)

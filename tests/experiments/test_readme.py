@@ -39,6 +39,7 @@ def python(command_line, folder, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_in_python(command_line, tmp_path):
     images = "from sklearn.datasets import load_digits\nimages = load_digits().images / 16\n"
     (tmp_path / "script.py").write_text(images + example("In Python") + "\nprint(table)\n")
@@ -65,6 +66,7 @@ def parts(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_your_own_data_teachers_and_student(command_line, parts):
     out = python(command_line, parts, "script.py")
     for name in ("linen", "nnx", "plain"):
@@ -73,6 +75,7 @@ def test_your_own_data_teachers_and_student(command_line, parts):
     assert run.read(folder).config["student"] == "Net"
 
 
+@pytest.mark.slow
 def test_own_parts_by_name(command_line, parts):
     flags = ["--import=parts.py", "--dataset=mine", "--teachers=net,plain", "--student=net", "--epochs=1"]
     out = python(command_line, parts, "-m", "jkd.experiments.aver", *flags)
@@ -80,6 +83,7 @@ def test_own_parts_by_name(command_line, parts):
     assert "mine-net-aver-seed0" in out
 
 
+@pytest.mark.slow
 def test_your_own_method_is_one_file(command_line, tiny_npz, tmp_path):
     code = example("Your own method")
     assert len(code.splitlines()) <= 40
@@ -118,6 +122,7 @@ def test_bring_your_teacher(command_line, tmp_path):
     assert found == promised
 
 
+@pytest.mark.slow
 def test_take_your_student(tiny_npz, tmp_path, capsys, monkeypatch):
     section = README.split("## Bring your teacher, take your student\n")[1].split("\n## ")[0]
     commands = re.findall(r"^python -m (jkd\.experiments\.(export|predict)) RUN (.*)", section, re.MULTILINE)

@@ -80,6 +80,7 @@ def test_a_folder_of_another_configuration_is_refused(command_line, finished):
     assert run.read(finished[0]).summary is not None
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_like_an_uninterrupted_one(command_line, finished):
     folder = command_line.folder / "killed"
     rng = np.random.default_rng(0)
@@ -106,6 +107,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(command_line, finished):
     assert metrics(folder) == metrics(finished[0])
 
 
+@pytest.mark.slow
 def test_sigterm_saves_says_so_and_exits(command_line, finished):
     folder = command_line.folder / "stopped"
     process = command_line.start("bomd", *BOMD, "--workdir=stopped")

@@ -38,7 +38,10 @@ def files_of(checkpoint):
     return [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+# One of them with every change, the rest with the slow tests: each goes through all files of a checkpoint.
+@pytest.mark.parametrize(
+    "name", [name if name == "flip" else pytest.param(name, marks=pytest.mark.slow) for name in MUTATIONS]
+)
 def test_damage_of_the_newest_checkpoint_is_put_right_by_the_one_before(pristine, tmp_path, name, capfd):
     outcomes = []
     for path in files_of(pristine / "checkpoints" / str(LAST)):
