@@ -81,13 +81,17 @@ class LossFn(Protocol):
 
 
 class Memory(NamedTuple):
-    """A fixed-size store of examples in the training state, from which the upper level draws its batches."""
+    """A fixed-size store of examples in the training state, from which the upper level draws its batches.
 
-    init: Callable[[Batch], PyTree]  # an example batch gives shapes and types
-    update: Callable[
-        [PRNGKeyArray, PyTree, Batch, Outputs], PyTree
-    ]  # after each step, with the student's outputs
-    sample: Callable[[PRNGKeyArray, PyTree], Batch]
+    Beside the examples it keeps what the inner losses ask of the teachers' outputs (`jkd.methods.asked`), so
+    that no teacher is asked again.
+    """
+
+    # An example batch, and the signatures of what to keep of the teachers' outputs for it.
+    init: Callable[[Batch, PyTree], PyTree]
+    # After each step, with the outputs of the student and of the teachers, all of them.
+    update: Callable[[PRNGKeyArray, PyTree, Batch, Outputs, tuple[TeacherOutputs, ...]], PyTree]
+    sample: Callable[[PRNGKeyArray, PyTree], tuple[Batch, PyTree]]  # and what was kept for the batch
 
 
 class UpperLevel(NamedTuple):

@@ -1,6 +1,10 @@
-"""The hard buffer of MMKD: the images that the student gets wrong, kept for its upper level."""
+"""The hard buffer of MMKD: the images that the student gets wrong, kept for its upper level.
+
+With them is kept what teachers say of them.
+"""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jkd.errors import UserError
-from jkd.methods.base import Batch, Memory
+from jkd.methods.asked import Kept, keep
+from jkd.methods.base import Batch, Memory, TeacherOutputs
 from jkd.models import Outputs
 
 
@@ -18,6 +23,7 @@ class HardBuffer:
 
     images: Float[Array, "size height width channels"]
     labels: Int[Array, " size"]
+    teachers: Kept
     filled: Int[Array, ""]
     batch_size: int = struct.field(pytree_node=False)
 
@@ -34,32 +40,45 @@ def hard_buffer(size: int) -> Memory:
     `init` raises UserError if a batch does not fit.
     """
 
-    def init(example: Batch) -> HardBuffer:
+    def init(example: Batch, teachers: Kept) -> HardBuffer:
         batch_size = example.labels.shape[0]
         if batch_size > size:
             raise UserError(f"--buffer-size={size}: it must be at least the batch size, {batch_size}")
 
-        def room(a: Array) -> Array:
+        def room(a: Any) -> Array:
             return jnp.zeros((size, *a.shape[1:]), a.dtype)
 
-        return HardBuffer(room(example.images), room(example.labels), jnp.zeros((), jnp.int32), batch_size)
+        images, labels, said = jax.tree.map(room, (example.images, example.labels, teachers))
+        return HardBuffer(images, labels, said, jnp.zeros((), jnp.int32), batch_size)
 
-    def update(key: PRNGKeyArray, buffer: HardBuffer, batch: Batch, student: Outputs) -> HardBuffer:
+    def update(
+        key: PRNGKeyArray,
+        buffer: HardBuffer,
+        batch: Batch,
+        student: Outputs,
+        teachers: tuple[TeacherOutputs, ...],
+    ) -> HardBuffer:
         places = jnp.arange(batch.labels.shape[0])
         wrong: Bool[Array, " batch"] = student.logits.argmax(-1) != batch.labels
         replaced = jax.random.permutation(key, size)[: len(places)]
         # `size` lies outside: nothing is written there.
         entries = jnp.where(buffer.filled < size, buffer.filled + places, jnp.where(wrong, replaced, size))
+
+        def put(held: Array, new: Array) -> Array:
+            return held.at[entries].set(new, mode="drop")
+
         return dataclasses.replace(
             buffer,
-            images=buffer.images.at[entries].set(batch.images, mode="drop"),
-            labels=buffer.labels.at[entries].set(batch.labels, mode="drop"),
+            images=put(buffer.images, batch.images),
+            labels=put(buffer.labels, batch.labels),
+            teachers=jax.tree.map(put, buffer.teachers, keep(buffer.teachers, teachers)),
             filled=jnp.minimum(buffer.filled + len(places), size),
         )
 
-    def sample(key: PRNGKeyArray, buffer: HardBuffer) -> Batch:
+    def sample(key: PRNGKeyArray, buffer: HardBuffer) -> tuple[Batch, Kept]:
         held = jnp.arange(size) < buffer.filled
         drawn = jax.random.choice(key, size, (buffer.batch_size,), replace=False, p=held / buffer.filled)
-        return Batch(buffer.images[drawn], buffer.labels[drawn])
+        said = jax.tree.map(lambda x: x[drawn], buffer.teachers)
+        return Batch(buffer.images[drawn], buffer.labels[drawn]), said
 
     return Memory(init, update, sample)

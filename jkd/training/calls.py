@@ -89,14 +89,14 @@ def _single(task: Task) -> Call:
         del count
         seen = see(state, teachers, data, draw.train[0], draw.held_out[0])
         if task.upper_due(step):
-            state = upper(state, teachers, seen)
+            state = upper(state, seen)
         state, metrics = lower(state, seen)
         return state, jax.tree.map(lambda x: x[None], metrics)
 
     def trace(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
         del step, count
         first = see.trace(state, teachers, data, draw.train[0], draw.held_out[0])
-        second = (upper.trace(state, teachers, first.out_info),) if _ever_due(task) else ()
+        second = (upper.trace(state, first.out_info),) if _ever_due(task) else ()
         return (first, *second, lower.trace(state, first.out_info))
 
     def memory() -> int:
@@ -135,7 +135,7 @@ def _loop(task: Task, steps: int) -> Call:
 
         see = observe_together(task, state, teachers, raw, held_out) if length <= _TOGETHER else see_one
         if _ever_due(task):
-            state = _choose(of.due[c], upper_update(task, state, teachers, see(state, 0)), state)
+            state = _choose(of.due[c], upper_update(task, state, see(state, 0)), state)
 
         def step(i: Any, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, kept = carry

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
 from jkd.errors import UserError
+from jkd.methods.asked import depended_on
 from jkd.methods.base import Predict, Variables
 from jkd.models import Head, Outputs
 from jkd.training.state import Split, State
@@ -77,10 +77,7 @@ def cost(task: Task, variables: Deployed, image: tuple[int, int, int]) -> dict[s
         return logits(task.student, task.method.predict, variables, images)
 
     program = jax.make_jaxpr(predict)(variables, images).jaxpr
-    needed: set[Var] = {v for v in program.outvars if isinstance(v, Var)}
-    for equation in reversed(program.eqns):
-        if needed.intersection(equation.outvars):
-            needed.update(v for v in equation.invars if isinstance(v, Var))
+    needed = depended_on(program)
     given = jax.tree.unflatten(jax.tree.structure((variables, images)), program.invars)[0]
     parameters = [v for v in jax.tree.leaves((given.params, given.upper, given.heads)) if v in needed]
     lowered = jax.jit(predict).trace(variables, images).lower(lowering_platforms=("cpu",))

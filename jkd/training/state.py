@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
+from jkd.methods.asked import asked
 from jkd.methods.base import Batch, Method, Metrics, TeacherOutputs
 from jkd.models import Outputs
 
@@ -122,7 +123,8 @@ def initial(
     if method.upper_level is not None:
         upper_opt_state = method.upper_level.optimizer.init(own.upper)
         if method.upper_level.memory is not None:
-            memory = method.upper_level.memory.init(example)
+            form = asked(method.upper_level.inner_losses, own, seen, teachers, example)
+            memory = method.upper_level.memory.init(example, form)
     return State(
         jax.random.key_data(step_key),
         jnp.zeros((), jnp.int32),

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, resized_crop, standardise
+from jkd.methods.asked import complete
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
 from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.devices import Devices
@@ -154,7 +155,7 @@ def lower_update(task: Task, state: State, seen: Seen) -> tuple[State, Metrics]:
     memory = state.memory
     level = task.method.upper_level
     if level is not None and level.memory is not None:
-        memory = level.memory.update(_key(state, _MEMORY_UPDATE), memory, seen.batch, output)
+        memory = level.memory.update(_key(state, _MEMORY_UPDATE), memory, seen.batch, output, seen.teachers)
     # A method that predicts in its own way gives its own accuracy.
     top1 = jnp.mean(output.logits.argmax(-1) == seen.batch.labels)
     metrics = (
@@ -178,13 +179,14 @@ def lower_update(task: Task, state: State, seen: Seen) -> tuple[State, Metrics]:
     return state, metrics
 
 
-def upper_update(task: Task, state: State, teachers: PyTree, seen: Seen) -> State:
+def upper_update(task: Task, state: State, seen: Seen) -> State:
     """Updates the upper-level variables through unrolled steps from the present state, then undoes these."""
     level = task.method.upper_level
     assert level is not None
     if level.memory is not None:
-        batch = level.memory.sample(_key(state, _MEMORY_SAMPLE), state.memory)
-        asked = teacher_outputs(task.teachers, teachers, batch.images)
+        batch, said = level.memory.sample(_key(state, _MEMORY_SAMPLE), state.memory)
+        pairs = zip(said, seen.teachers, strict=True)
+        asked = tuple(kept._replace(head=now.head) for kept, now in pairs)
         lesson = batch._replace(label_smoothing=seen.batch.label_smoothing)
         seen = seen._replace(batch=lesson, teachers=asked, held_out=batch)
     result = hypergradient(
@@ -252,7 +254,8 @@ def _lower_loss(task: Task, loss: LossFn) -> Callable[..., Any]:
             rngs={"dropout": jax.random.wrap_key_data(seen.dropout)},
         )
         own = Variables(params.method, stats.method, upper)
-        result = loss(own, output, seen.teachers, seen.batch, seen.progress)
+        teachers = complete(seen.teachers, len(seen.batch.labels))
+        result = loss(own, output, teachers, seen.batch, seen.progress)
         return result.value, (Split(changed["batch_stats"], result.state), result.metrics, output)
 
     return run

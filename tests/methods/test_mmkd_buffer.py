@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from jkd.errors import UserError
-from jkd.methods.base import Batch
+from jkd.methods.asked import Unasked
+from jkd.methods.base import Batch, TeacherOutputs
 from jkd.methods.mmkd_buffer import hard_buffer
-from jkd.models import Outputs
+from jkd.models import Absent, Outputs
 
 SIZE, BATCH, CLASSES = 10, 4, 3
 MEMORY = hard_buffer(SIZE)
@@ -17,6 +18,17 @@ UPDATE = jax.jit(MEMORY.update)
 def batch_of(number):
     """Images that all hold one number, so that they can be told apart; the label goes with it."""
     return Batch(jnp.full((BATCH, 2, 2, 1), float(number)), jnp.full(BATCH, number % CLASSES, jnp.int32))
+
+
+def teachers_of(number):
+    """A teacher whose logits tell of which image they are, and whose map nobody asks for."""
+    logits = jnp.full((BATCH, CLASSES), float(number))
+    return (
+        TeacherOutputs(logits, (jnp.ones((BATCH, 2, 2, 5)),), Absent("embedding", "teacher"), jnp.ones(3)),
+    )
+
+
+KEPT = (TeacherOutputs(teachers_of(0)[0].logits, (Unasked((2, 2, 5), "float32"),), teachers_of(0)[0][2], ()),)
 
 
 def saying(predictions):
@@ -34,9 +46,9 @@ def numbers(buffer):
 
 @pytest.fixture
 def full():
-    buffer = MEMORY.init(batch_of(0))
+    buffer = MEMORY.init(batch_of(0), KEPT)
     for number in (1, 2, 3):
-        buffer = UPDATE(jax.random.key(number), buffer, batch_of(number), right(number))
+        buffer = UPDATE(jax.random.key(number), buffer, batch_of(number), right(number), teachers_of(number))
     return buffer
 
 
@@ -51,7 +63,7 @@ def test_misclassified_images_replace_as_many_distinct_entries(full, wrong):
     label = 7 % CLASSES
     predictions = [label + 1] * wrong + [label] * (BATCH - wrong)
     for seed in range(5):
-        after = UPDATE(jax.random.key(seed), full, batch_of(7), saying(predictions))
+        after = UPDATE(jax.random.key(seed), full, batch_of(7), saying(predictions), teachers_of(7))
         replaced = numbers(after) == 7
         assert replaced.sum() == wrong
         assert (np.asarray(after.labels)[replaced] == label).all()
@@ -61,20 +73,33 @@ def test_misclassified_images_replace_as_many_distinct_entries(full, wrong):
 def test_each_image_keeps_its_label(full):
     images = jnp.arange(10.0, 14.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
     labels = jnp.arange(4, dtype=jnp.int32) % CLASSES
-    after = UPDATE(jax.random.key(0), full, Batch(images, labels), saying((labels + 1) % CLASSES))
+    after = UPDATE(
+        jax.random.key(0), full, Batch(images, labels), saying((labels + 1) % CLASSES), teachers_of(7)
+    )
     new = numbers(after) >= 10
     assert new.sum() == BATCH
     assert ((numbers(after)[new] - 10) % CLASSES == np.asarray(after.labels)[new]).all()
 
 
+def test_what_teachers_say_stays_beside_its_image(full):
+    after = UPDATE(jax.random.key(0), full, batch_of(7), saying([0] * BATCH), teachers_of(7))
+    chex.assert_trees_all_equal(after.teachers[0].logits[:, 0], numbers(after))
+    batch, (said,) = MEMORY.sample(jax.random.key(1), after)
+    chex.assert_trees_all_equal(said.logits[:, 0], batch.images[:, 0, 0, 0])
+    assert isinstance(said.features[0], Unasked)
+
+
 def test_which_entries_are_replaced_is_random(full):
-    after = [UPDATE(jax.random.key(seed), full, batch_of(7), saying([0] * BATCH)) for seed in range(20)]
+    after = [
+        UPDATE(jax.random.key(seed), full, batch_of(7), saying([0] * BATCH), teachers_of(7))
+        for seed in range(20)
+    ]
     assert (np.stack([numbers(a) == 7 for a in after]).mean(0) > 0).all()
 
 
 def test_batches_are_drawn_without_replacement(full):
     distinct = full.replace(images=jnp.arange(10.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1)))
-    draws = [MEMORY.sample(jax.random.key(seed), distinct) for seed in range(20)]
+    draws = [MEMORY.sample(jax.random.key(seed), distinct)[0] for seed in range(20)]
     for batch in draws:
         chex.assert_shape(batch.images, (BATCH, 2, 2, 1))
         assert len(set(batch.images[:, 0, 0, 0].tolist())) == BATCH
@@ -82,15 +107,15 @@ def test_batches_are_drawn_without_replacement(full):
 
 
 def test_what_is_not_filled_yet_is_not_drawn():
-    buffer = UPDATE(jax.random.key(0), MEMORY.init(batch_of(0)), batch_of(5), right(5))
+    buffer = UPDATE(jax.random.key(0), MEMORY.init(batch_of(0), KEPT), batch_of(5), right(5), teachers_of(5))
     for seed in range(20):
-        assert (MEMORY.sample(jax.random.key(seed), buffer).images == 5).all()
+        assert (MEMORY.sample(jax.random.key(seed), buffer)[0].images == 5).all()
 
 
 def test_an_empty_buffer_gives_finite_images():
-    chex.assert_tree_all_finite(MEMORY.sample(jax.random.key(0), MEMORY.init(batch_of(0))))
+    chex.assert_tree_all_finite(MEMORY.sample(jax.random.key(0), MEMORY.init(batch_of(0), KEPT)))
 
 
 def test_a_batch_larger_than_the_buffer_is_a_mistake():
     with pytest.raises(UserError, match=r"--buffer-size=3: it must be at least the batch size, 4"):
-        hard_buffer(3).init(batch_of(0))
+        hard_buffer(3).init(batch_of(0), KEPT)
