@@ -39,12 +39,17 @@ def session() -> dict[str, Any]:
 
 
 def fingerprint(arrays: PyTree) -> str:
-    """Returns twelve hexadecimal digits that stand for the contents of a pytree of arrays."""
+    """Returns twelve hexadecimal digits that stand for the contents of a pytree of arrays.
+
+    What is no array but has `pieces()`, with shape and type, is the array that these make one after another.
+    """
     hashed = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-        array = np.ascontiguousarray(leaf)
+        in_pieces = hasattr(leaf, "pieces")
+        array = leaf if in_pieces else np.ascontiguousarray(leaf)
         hashed.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        hashed.update(array.data)
+        for piece in leaf.pieces() if in_pieces else (array,):
+            hashed.update(np.ascontiguousarray(piece).data)
     return hashed.hexdigest()[:12]
 
 

@@ -2,7 +2,7 @@
 
 from jkd.data.dataset import Dataset
 from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
-from jkd.data.sources import check, load
+from jkd.data.sources import can_stream, check, load
 from jkd.data.sources.arrays import Data
 from jkd.data.sources.registry import names, register
 from jkd.data.splits import split_validation
@@ -11,6 +11,7 @@ __all__ = [
     "Data",
     "Dataset",
     "batches",
+    "can_stream",
     "check",
     "epoch_indices",
     "held_out_indices",

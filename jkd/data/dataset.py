@@ -3,15 +3,18 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
+from jkd.data.streamed import Images, Streamed
+from jkd.data.survey import Counts, count_values, survey
 from jkd.errors import UserError
 from jkd.provenance import fingerprint
 
 Channels = tuple[float, float, float]
-Part = tuple[np.ndarray, np.ndarray]  # images and their labels
+Part = tuple[Images, np.ndarray]  # images and their labels
 
 # Published per-channel means and standard deviations of the training images, as the recipes compared with use
 # them.
@@ -31,7 +34,8 @@ class Dataset:
     Attributes:
         name: The specification it was loaded from, such as `cifar100` or `npz:PATH`, or the name of the
             user's own arrays.
-        train_images: Training images, 0 to 255.
+        train_images: Training images, 0 to 255: in memory, or to be read when they are needed (so are the
+            others then).
         train_labels: Their classes, 0 to `num_classes - 1`.
         test_images: Test images, of the same size.
         test_labels: Their classes.
@@ -52,9 +56,9 @@ class Dataset:
     """
 
     name: str
-    train_images: UInt8[np.ndarray, "train height width 3"]
+    train_images: Images
     train_labels: Int32[np.ndarray, " train"]
-    test_images: UInt8[np.ndarray, "test height width 3"]
+    test_images: Images
     test_labels: Int32[np.ndarray, " test"]
     num_classes: int
     class_names: tuple[str, ...] | None
@@ -62,17 +66,32 @@ class Dataset:
     std: Channels
     flip: bool
     padding: int
-    validation_images: UInt8[np.ndarray, "validation height width 3"] | None = None
+    validation_images: Images | None = None
     validation_labels: Int32[np.ndarray, " validation"] | None = None
     notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digits that stand for the images and labels."""
+        """Hexadecimal digits that stand for the images and labels; where these are streamed, the same."""
+        return survey(self.name, self._parts).fingerprint if self.streamed else fingerprint(self._parts)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its images are read when they are needed."""
+        return isinstance(self.train_images, Streamed)
+
+    @property
+    def statistics(self) -> tuple[Channels, Channels]:
+        """Mean and standard deviation of each channel of the training images, in units of [0, 1]."""
+        counted = survey(self.name, self._parts).counts if self.streamed else count_values(self.train_images)
+        return _channel_statistics(counted)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
         parts = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         # Only where there is such a part: a data set without keeps the digits that folders of runs carry.
         validation = (self.validation_images, self.validation_labels)
-        return fingerprint(parts if self.validation_images is None else parts + validation)
+        return parts if self.validation_images is None else parts + validation
 
 
 def assemble(
@@ -114,9 +133,8 @@ def assemble(
         class_names,
         num_classes,
     )
-    mean, std = _PUBLISHED.get(name.partition(":")[0]) or _channel_statistics(train_images)
     size = min(train_images.shape[1:3])
-    return Dataset(
+    found = Dataset(
         name=name,
         train_images=train_images,
         train_labels=train_labels.astype(np.int32),
@@ -124,14 +142,16 @@ def assemble(
         test_labels=test_labels.astype(np.int32),
         num_classes=num_classes,
         class_names=class_names,
-        mean=mean,
-        std=std,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
         flip=not _is_written(name) if flip is None else flip,
         padding=max(1, round(size / 8)),
         validation_images=validation_images,
         validation_labels=None if validation_labels is None else validation_labels.astype(np.int32),
         notes=notes,
     )
+    mean, std = _PUBLISHED.get(name.partition(":")[0]) or found.statistics
+    return dataclasses.replace(found, mean=mean, std=std)
 
 
 def check_parts(
@@ -207,14 +227,7 @@ def _is_written(name: str) -> bool:
     return any(word in name.lower() for word in _WRITTEN) and "fashion" not in name.lower()
 
 
-def _channel_statistics(images: np.ndarray) -> tuple[Channels, Channels]:
-    # Counting values is exact, and eight times faster than floating-point sums; in pieces, as counting widens
-    # them.
-    counts = np.zeros((3, 256))
-    for start in range(0, len(images), 1024):
-        for channel in range(3):
-            piece = images[start : start + 1024, ..., channel]
-            counts[channel] += np.bincount(piece.ravel(), minlength=256)
+def _channel_statistics(counts: Counts) -> tuple[Channels, Channels]:
     shares = counts / counts.sum(1, keepdims=True)
     values = np.arange(256) / 255
     mean = shares @ values

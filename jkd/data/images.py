@@ -91,13 +91,17 @@ def stack(
             _check_memory(count, image.height, image.width)
             array, first = np.empty((count, image.height, image.width, 3), np.uint8), name
         if array.shape[1:3] != (image.height, image.width):
-            size = f"{array.shape[1]}x{array.shape[2]}"
-            raise UserError(
-                f"{name} is {image.height}x{image.width} pixels but {first} is {size}; "
-                "give --image-size=N to scale all images to NxN"
-            )
+            raise unlike(name, image, first, (array.shape[1], array.shape[2]))
         array[index] = np.asarray(image)
     return array
+
+
+def unlike(name: str, image: Image.Image, first: str, size: tuple[int, int]) -> UserError:
+    """Returns the error of an image that is not of the first one's height and width."""
+    return UserError(
+        f"{name} is {image.height}x{image.width} pixels but {first} is {size[0]}x{size[1]}; "
+        "give --image-size=N to scale all images to NxN"
+    )
 
 
 def _check_memory(count: int, height: int, width: int) -> None:
@@ -106,7 +110,7 @@ def _check_memory(count: int, height: int, width: int) -> None:
         raise UserError(
             f"{count:,} images of {height}x{width} pixels take {system.mebibytes(needed)} of memory, and "
             f"this machine has {system.mebibytes(system.memory())}; "
-            "give a smaller --image-size, or fewer images"
+            "give a smaller --image-size, or fewer images; folders and tensorflow-datasets can be streamed"
         )
 
 

@@ -5,6 +5,7 @@ tested, and asked, on images as they are.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Int32, UInt8
 from PIL import Image
 
 from jkd.data.dataset import Dataset
+from jkd.data.streamed import changed
 from jkd.errors import UserError
 
 _STREAM = 3  # of a seed's random numbers; jkd.data.sampling has the first three
@@ -85,9 +87,9 @@ def taught(dataset: Dataset, lessons: Lessons, seed: int) -> Dataset:
     if lessons.wrong_labels:
         labels = _wrong(labels, lessons.wrong_labels, dataset.num_classes, seed)
     if lessons.grey:
-        images = _grey(images)
+        images = changed(images, _grey)
     if lessons.resolution < 1:
-        images = _coarse(images, lessons.resolution)
+        images = changed(images, partial(_coarse, resolution=lessons.resolution))
     drawn = f", drawn with seed {seed}" if lessons.wrong_labels else ""
     notes = (*dataset.notes, f"{dataset.name}: the training images are taught as {lessons}{drawn}")
     return dataclasses.replace(dataset, train_images=images, train_labels=labels, notes=notes)

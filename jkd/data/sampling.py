@@ -11,6 +11,7 @@ from jkd.errors import UserError
 
 # Keeps the random streams of one seed apart.
 _SPLIT, _EPOCH, _HELD_OUT = range(3)
+_CROP = 4  # jkd.data.lessons has 3
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:
@@ -110,6 +111,11 @@ def held_out_indices(
     rounds = -(-batch_size // len(indices))
     drawn = np.concatenate([generator.permutation(indices) for _ in range(rounds)])
     return drawn[:batch_size].astype(np.int32)
+
+
+def crop_generator(seed: int, step: int, place: int) -> np.random.Generator:
+    """Returns random numbers for the crop of one image: that at `place` in the batch of a step."""
+    return _generator(seed, _CROP, step, place)
 
 
 def batches(

@@ -3,10 +3,11 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 
 from jkd.data.dataset import Dataset, Part
 from jkd.data.sampling import stratified_split
+from jkd.data.streamed import Images, select
 from jkd.errors import UserError
 
 # Of any data set that comes without a test part, for good: other numbers would be another test.
@@ -14,9 +15,7 @@ _TEST_FRACTION, _TEST_SEED = 0.2, 0
 TEST_NOTE = f"{100 * _TEST_FRACTION:g} % of each class, drawn with seed {_TEST_SEED}, are the test part"
 
 
-def split_test(
-    images: UInt8[np.ndarray, "examples height width 3"], labels: Integer[np.ndarray, " examples"]
-) -> tuple[Part, Part]:
+def split_test(images: Images, labels: Integer[np.ndarray, " examples"]) -> tuple[Part, Part]:
     """Splits a data set that comes without a test part, the same way each time.
 
     Args:
@@ -31,7 +30,7 @@ def split_test(
         UserError: A class has a single image.
     """
     train, test = stratified_split(labels, _TEST_FRACTION, _TEST_SEED)
-    return (images[train], labels[train]), (images[test], labels[test])
+    return (select(images, train), labels[train]), (select(images, test), labels[test])
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
@@ -67,9 +66,9 @@ def split_validation(dataset: Dataset, fraction: float, seed: int = 0) -> Datase
     )
     return dataclasses.replace(
         dataset,
-        train_images=dataset.train_images[kept],
+        train_images=select(dataset.train_images, kept),
         train_labels=dataset.train_labels[kept],
-        validation_images=dataset.train_images[held_out],
+        validation_images=select(dataset.train_images, held_out),
         validation_labels=dataset.train_labels[held_out],
         notes=(*dataset.notes, note),
     )

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jkd.data.streamed import select
 from jkd.machine import archive, files
 from jkd.methods.base import Examples, Preparation
 from jkd.training.asking import teacher_outputs
@@ -55,7 +56,7 @@ def prepare(
 
 def _examples(job: Job, teachers: tuple[PyTree, ...], indices: np.ndarray) -> Examples:
     """Returns training images, without augmentation, with a way to see what the teachers make of them."""
-    task, images = job.task, job.dataset.train_images[indices]
+    task, images = job.task, select(job.dataset.train_images, indices)
 
     def observe(function: Callable[[Any], PyTree]) -> list[PyTree]:
         def seen(network: Any, variables: PyTree, images: Any) -> PyTree:

@@ -14,6 +14,7 @@ from jkd import data, methods, models
 from jkd import run as run_folder
 from jkd.data import Data, Dataset
 from jkd.data.any_size import as_batch
+from jkd.data.streamed import Streamed
 from jkd.distillation.export import Export, Exported, export
 from jkd.errors import UserError
 from jkd.flags import resolve
@@ -136,7 +137,12 @@ class Student:
         ours = self.config["dataset"]["num_classes"]
         if dataset.num_classes != ours:
             raise UserError(f"{dataset.name} has {dataset.num_classes} classes, the student knows {ours}")
-        metrics = accuracy_metrics(self.logits(dataset.test_images), dataset.test_labels)
+        images = dataset.test_images
+        if isinstance(images, Streamed):  # of another size perhaps: a batch at a time
+            logits = np.concatenate([self.logits(batch) for batch in images.pieces()])
+        else:
+            logits = self.logits(images)
+        metrics = accuracy_metrics(logits, dataset.test_labels)
         return {name: float(value) for name, value in metrics.items()}
 
     def export(self, path: str | os.PathLike[str] | None, **given: Any) -> Exported:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from jkd import methods, models, teachers
+from jkd import data, methods, models, teachers
 from jkd.data.lessons import Lessons
 from jkd.errors import UserError
 from jkd.flags import resolve
@@ -62,4 +62,21 @@ class Draft(NamedTuple):
     def source(self) -> tuple[Any, ...]:
         """What `data.load` is called with."""
         spec, execution = self.experiment.data, self.experiment.execution
-        return spec.dataset, spec.data_dir, spec.image_size, execution.cache_dir
+        return spec.dataset, spec.data_dir, spec.image_size, execution.cache_dir, self._streams
+
+    @property
+    def _streams(self) -> bool | None:
+        """Whether images are read while training; None: where they do not fit into memory.
+
+        Random parts are of images as they lie in files, not scaled before: what is computed is then the same
+        whatever the memory.
+        """
+        spec, stream = self.experiment.data, self.experiment.execution.stream
+        if spec.resized_crop is None or not data.can_stream(spec.dataset):
+            return stream
+        if stream is False:
+            raise UserError(
+                "--resized-crop takes parts of images as they lie in their files, which streams them; "
+                "leave out --no-stream"
+            )
+        return True

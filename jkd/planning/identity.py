@@ -68,7 +68,8 @@ def identify(
             "trained_on_held_out": parts.overlaps,
             "validation": experiment.data.validation,
         }
-        | _told(task.augmentation),
+        | _told(task.augmentation)
+        | ({"resized_crop": crop} if (crop := experiment.data.resized_crop) is not None else {}),
         "recipe": _told(recipe),
     }
     student = experiment.student.student

@@ -27,7 +27,8 @@ def augmentation_of(spec: Data, dataset: Dataset) -> Augmentation:
         flip=dataset.flip if spec.flip is None else spec.flip,
         mean=dataset.mean if spec.standardise else (0.0, 0.0, 0.0),
         std=dataset.std if spec.standardise else (1.0, 1.0, 1.0),
-        resized_crop=spec.resized_crop,
+        # Of streamed images the parts are taken where they are decoded.
+        resized_crop=None if dataset.streamed else spec.resized_crop,
     )
 
 

@@ -22,6 +22,7 @@ from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
 from jkd.training.devices import Devices
 from jkd.training.job import Job
+from jkd.training.source import reading
 from jkd.training.state import optimizer
 from jkd.training.step import Task
 
@@ -62,6 +63,7 @@ class Plan:
             f"  method    {self.experiment.method}" + (f" ({settled})" if settled else ""),
             f"  data      {dataset.name}: {', '.join(parts)}; "
             f"{dataset.num_classes} classes, {height}×{width}",
+            *([f"  streamed  {said}"] if (said := reading(job)) else []),
             *(f"  teacher   {_described(teacher)}" for teacher in self.teachers),
             f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
             f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
@@ -164,6 +166,7 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
         steps_per_call=execution.steps_per_call,
         checkpoint_every=execution.checkpoint_every,
         eval_batch_size=execution.eval_batch_size,
+        resized_crop=experiment.data.resized_crop,
     )
     listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
     identity = known.identify(experiment, job, listed, parts)

@@ -187,6 +187,13 @@ class Execution:
     cache_dir: Annotated[
         str | None, Flag("where decoded images and compiled programs are kept", default="~/.cache/jkd")
     ] = None
+    stream: Annotated[
+        bool | None,
+        Flag(
+            "read images while training, not all into memory: folder:PATH and tensorflow-datasets",
+            default="where they would take over half of the memory; --resized-crop: yes",
+        ),
+    ] = None
     checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
     eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
     time_limit: Annotated[

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Float, Int, PyTree
 
 from jkd.data import batches
+from jkd.data.streamed import Images, in_batches
 from jkd.training.devices import Devices
 from jkd.training.step import Augmentation
 
@@ -38,13 +39,15 @@ class Predictor:
 
         self._predict = predict
 
-    def __call__(self, variables: PyTree, images: UInt8[np.ndarray, "examples h w c"]) -> Any:
+    def __call__(self, variables: PyTree, images: Images) -> Any:
         """Returns what the function gives for all images, as numpy arrays."""
         indices, real = batches(len(images), min(self._batch_size, self._devices.round_up(len(images))))
-        found = [
-            jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], self._predict(variables, images[batch]))
-            for batch, mask in zip(indices, real, strict=True)
-        ]
+        rows = [batch[mask] for batch, mask in zip(indices, real, strict=True)]
+        found = []
+        for batch, mask in zip(in_batches(images, rows), real, strict=True):
+            filled = np.concatenate([batch, np.zeros((int((~mask).sum()), *batch.shape[1:]), batch.dtype)])
+            results = self._predict(variables, filled)
+            found.append(jax.tree.map(lambda x, mask=mask: np.asarray(x)[mask], results))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 

@@ -24,6 +24,7 @@ class Job:
     steps_per_call: int | None
     checkpoint_every: int
     eval_batch_size: int
+    resized_crop: float | None = None  # least share of a training image's area, where images are streamed
 
 
 class Taught(NamedTuple):

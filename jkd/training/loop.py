@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,9 @@ from jkd.training.deployed import Deployed
 from jkd.training.evaluate import Predictor, accuracy_metrics
 from jkd.training.job import Job, Taught
 from jkd.training.progress import Progress
-from jkd.training.source import Source
+from jkd.training.source import Source, steps_per_call
 from jkd.training.state import State, student_variables, with_student
 from jkd.training.step import Task
-
-_ACCELERATOR_STEPS_PER_CALL = 100
 
 
 class Diverged(Exception):
@@ -55,8 +53,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
         step, items = restored
         state = with_student(items["training"], items["student"])
         print(f"{name}: resumed at step {step:,} of {task.total_steps:,}", flush=True)
-    steps_per_call = job.steps_per_call or (1 if task.devices.on_cpu else _ACCELERATOR_STEPS_PER_CALL)
-    call = compile_call(task, min(steps_per_call, epoch_steps))
+    call = compile_call(task, steps_per_call(job))
     logits = partial(deployed.logits, task.student, task.method.predict)
     predict = Predictor(logits, task.augmentation, task.devices, job.eval_batch_size)
     source = Source(job)
@@ -71,25 +68,28 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
                 order = epoch_indices(job.seed, epoch, job.train_indices, job.batch_size)
                 speed.epoch()
                 unread: tuple[int, Any] | None = None
-                while step < end:
-                    count = call.take(step, end)
-                    position = step - epoch * epoch_steps
-                    data, draw = source.draw(order[position : position + count], step, call.steps)
-                    state, metrics = call.run(state, teachers, data, draw, step, count)
-                    # One call behind, so that the device need not wait for the host.
-                    loss = _check_finite(unread, run)
-                    unread = (step, metrics)
-                    step += count
-                    speed.advance(count)
-                    progress.advance(count, epoch + 1, speed.images_per_second, loss, top1)
-                    if asked_to_stop() and step < end:
-                        _check_finite(unread, run)
-                        run.save(step, _items(task, state, teachers))
-                        _stop(job, run, step, asked_to_stop())
+                rest = order[step - epoch * epoch_steps :]
+                with closing(source.calls(rest, step, call.steps, call.take)) as calls:
+                    for data, draw, count in calls:
+                        state, metrics = call.run(state, teachers, data, draw, step, count)
+                        source.given(metrics)
+                        # One call behind, so that the device need not wait for the host.
+                        loss = _check_finite(unread, run)
+                        unread = (step, metrics)
+                        step += count
+                        speed.advance(count)
+                        progress.advance(count, epoch + 1, speed.images_per_second, loss, top1)
+                        if asked_to_stop() and step < end:
+                            _check_finite(unread, run)
+                            run.save(step, _items(task, state, teachers))
+                            _stop(job, run, step, asked_to_stop())
                 _check_finite(unread, run)
                 jax.block_until_ready(state)
+                reading = source.record(speed.seconds)
+                if slow := source.slow(speed.seconds):
+                    progress.say(f"{name} epoch {epoch + 1}: {slow}")
                 record = _epoch_record(job, taught, state, epoch + 1, predict, speed)
-                record["memory/step_bytes"] = call.memory()
+                record |= reading | {"memory/step_bytes": call.memory()}
                 state = _reset_totals(state)
                 top1 = record["test/top1"]
                 run.log(step, record)
@@ -121,9 +121,14 @@ class _Speed:
         self._steps += steps
 
     @property
+    def seconds(self) -> float:
+        """Seconds since the epoch began."""
+        return max(time.perf_counter() - self._start, 1e-9)
+
+    @property
     def images_per_second(self) -> float:
         """Images per second since the epoch began."""
-        return self._steps * self._batch_size / max(time.perf_counter() - self._start, 1e-9)
+        return self._steps * self._batch_size / self.seconds
 
     def seconds_left(self, steps: int) -> float:
         """How long so many steps will take at the speed of this epoch."""

@@ -1,48 +1,188 @@
 """Where the images of a compiled call come from."""
 
+import time
+from collections.abc import Generator, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
 import numpy as np
+from jaxtyping import Int32, PyTree
 
 from jkd.data import held_out_indices
+from jkd.data.streamed import Batch, Crops, Streamed
+from jkd.machine import system
 from jkd.training.calls import Draw
 from jkd.training.job import Job
 from jkd.training.step import Images
 
+_ACCELERATOR_STEPS_PER_CALL = 100
 # A data set stays on the device if it takes at most this share of its memory.
 _RESIDENT_SHARE = 0.25
+# The images of all steps of a call are there together: of those that are streamed at most so many bytes.
+_CALL_BYTES = 2**26
+# The share of an epoch that the device may wait for images before the run says so.
+_TOLERATED_WAIT = 0.05
+
+Order = Int32[np.ndarray, "steps batch"]
 
 
 class Source:
-    """Gives each call its images: from device memory where the data set fits, else gathered on the host."""
+    """Gives each call its images.
+
+    From device memory where the data set fits there, else from the host's, or read by threads.
+    """
 
     def __init__(self, job: Job):
         self._job = job
-        self._held_out_size = 0
-        level = job.task.method.upper_level
-        if level is not None and level.memory is None:
-            self._held_out_size = job.batch_size
+        self._wait = _Wait()
+        self._told = 0.0
+        self._resident: Images | None = None
+        if job.dataset.streamed:
+            return
         stats = job.task.devices.mesh.devices.flat[0].memory_stats() or {}
         limit = stats.get("bytes_limit", np.inf)
         every = np.arange(len(job.dataset.train_labels), dtype=np.int32)
         data = Images(job.dataset.train_images, job.dataset.train_labels, every)
-        self._resident: Images | None = None
         if data.images.nbytes <= _RESIDENT_SHARE * limit:
             self._resident = job.task.devices.replicate(data)
 
-    def draw(self, order: np.ndarray, step: int, rows: int) -> tuple[Images, Draw]:
-        """Returns images and what the steps from `step` on draw from them, filled up to `rows` rows."""
-        job, size = self._job, self._held_out_size
-        held_out = np.zeros((len(order), 0), np.int32)
-        if size:
-            drawn = [
-                held_out_indices(job.seed, s, job.held_out, size) for s in range(step, step + len(order))
-            ]
-            held_out = np.stack(drawn)
-        missing = ((0, rows - len(order)), (0, 0))
-        draw = Draw(np.pad(order, missing), np.pad(held_out, missing))
-        if self._resident is not None:
-            return self._resident, draw
-        every = np.concatenate([draw.train.ravel(), draw.held_out.ravel()])
-        images = Images(job.dataset.train_images[every], job.dataset.train_labels[every], every)
-        here = np.arange(len(every), dtype=np.int32)
-        train, rest = here[: draw.train.size], here[draw.train.size :]
-        return images, Draw(train.reshape(draw.train.shape), rest.reshape(draw.held_out.shape))
+    def calls(self, order: Order, step: int, rows: int) -> Generator[tuple[Images, Draw, int], None, None]:
+        """Returns for one call after another its images, what its steps draw from them, and their number.
+
+        Args:
+            order: The training images of the steps from `step` on, to the end of the epoch.
+            step: The first step.
+            rows: Steps in a call; the last may have fewer, and its draw is filled up to as many.
+        """
+        self._wait = _Wait()
+        steps = _Steps(self._job, order, step)
+        batches = None if self._resident is not None else self._batches(steps, step)
+        for start in range(0, len(order), rows):
+            count = min(rows, len(order) - start)
+            places = np.stack([steps[start + row] for row in range(count)])
+            filled = np.pad(places, ((0, rows - count), (0, 0)))
+            batch_size = order.shape[1]
+            if batches is None:
+                assert self._resident is not None
+                yield self._resident, Draw(filled[:, :batch_size], filled[:, batch_size:]), count
+                continue
+            images = np.concatenate([next(batches) for _ in range(count)])
+            lacking = np.zeros((filled.size - len(images), *images.shape[1:]), images.dtype)
+            labels = self._job.dataset.train_labels[filled.ravel()]
+            here = np.arange(filled.size, dtype=np.int32).reshape(filled.shape)
+            data = Images(
+                np.concatenate([images, lacking]) if len(lacking) else images, labels, filled.ravel()
+            )
+            self._wait.ends()
+            yield data, Draw(here[:, :batch_size], here[:, batch_size:]), count
+
+    def given(self, results: PyTree) -> None:
+        """Is told what the call with the last images will result in."""
+        self._wait.begins_after(results)
+
+    def record(self, seconds: float) -> dict[str, float]:
+        """Returns what is recorded of an epoch's reading: the share of its seconds that the device waited."""
+        return {"time/waited_share": self._wait.seconds / seconds} if self._job.dataset.streamed else {}
+
+    def slow(self, seconds: float) -> str:
+        """Returns what is to be said of an epoch that waited for images; once, and again if it gets worse."""
+        share = self._wait.seconds / seconds
+        if not self._job.dataset.streamed or share <= max(_TOLERATED_WAIT, 2 * self._told):
+            return ""
+        self._told = share
+        return (
+            f"the device waited for images in {share:.0%} of the epoch: {system.cores()} cores do not decode "
+            "them as fast as it takes them; more cores, or smaller files, would make it faster"
+        )
+
+    def _batches(self, steps: "_Steps", step: int) -> Iterator[Batch]:
+        job, images = self._job, self._job.dataset.train_images
+        if not isinstance(images, Streamed):
+            return (images[places] for places in steps)
+        crops = None
+        if job.resized_crop is not None:
+            crops = Crops(job.seed, step, job.batch_size, job.resized_crop)
+        return images.batches(steps, crops, self._wait.looks)
+
+
+class _Steps(Sequence[Int32[np.ndarray, " images"]]):
+    """The images of each step, those that it is trained on and then those held out; drawn when needed."""
+
+    def __init__(self, job: Job, order: Order, first: int):
+        size = _held_out_size(job)
+
+        @lru_cache(256)  # reading asks for one after another, from several threads
+        def drawn(row: int) -> np.ndarray:
+            if not size:
+                return order[row]
+            return np.concatenate([order[row], held_out_indices(job.seed, first + row, job.held_out, size)])
+
+        self._drawn, self._count = drawn, len(order)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        if not 0 <= row < self._count:
+            raise IndexError(row)
+        return self._drawn(row)
+
+
+class _Wait:
+    """How long the device has had nothing to do for want of images."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._results: list[Any] = []
+        self._idle_since: float | None = None
+
+    def looks(self) -> None:
+        """Looks whether the device has done what it was given."""
+        if self._idle_since is None and all(result.is_ready() for result in self._results):
+            self._idle_since = time.perf_counter()
+
+    def ends(self) -> None:
+        """The next images are there."""
+        if self._idle_since is not None:
+            self.seconds += time.perf_counter() - self._idle_since
+
+    def begins_after(self, results: PyTree) -> None:
+        """The device has been given something to do, until there are these results."""
+        self._results, self._idle_since = jax.tree.leaves(results), None
+
+
+def steps_per_call(job: Job) -> int:
+    """Returns how many steps one compiled call has, at most an epoch's."""
+    steps = job.steps_per_call
+    if steps is None:
+        steps = 1 if job.task.devices.on_cpu else _ACCELERATOR_STEPS_PER_CALL
+        if job.dataset.streamed:
+            steps = max(1, min(steps, _CALL_BYTES // (_step_images(job) * _image_bytes(job))))
+    return min(steps, job.task.epoch_steps)
+
+
+def reading(job: Job) -> str:
+    """Returns how images are streamed, and the memory that it takes at most; nothing where they are not."""
+    images = job.dataset.train_images
+    if not isinstance(images, Streamed):
+        return ""
+    step, tested = _step_images(job), min(job.eval_batch_size, len(job.dataset.test_images))
+    # What waits to be asked for, the batch that is filled, and two calls: that which runs, and the next.
+    training = images.ahead(step) + step + 2 * steps_per_call(job) * step
+    testing = images.ahead(tested) + 3 * tested
+    most = system.mebibytes(max(training, testing) * _image_bytes(job))
+    return f"read by {system.cores()} threads, at most {most} of images at once beside what these decode"
+
+
+def _held_out_size(job: Job) -> int:
+    level = job.task.method.upper_level
+    return job.batch_size if level is not None and level.memory is None else 0
+
+
+def _step_images(job: Job) -> int:
+    return job.batch_size + _held_out_size(job)
+
+
+def _image_bytes(job: Job) -> int:
+    return int(np.prod(job.dataset.train_images.shape[1:]))

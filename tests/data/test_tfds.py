@@ -205,3 +205,17 @@ def test_without_tensorflow_datasets_its_names_say_what_is_missing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
     with pytest.raises(UserError, match="pip install tensorflow-datasets"):
         data.check("cifar10")
+
+
+@pytest.mark.parametrize("image_size", [None, 3])
+def test_streamed_it_is_the_same_without_tensorflow(folders, no_tensorflow, image_size):
+    pytest.importorskip("grain")
+    _prepare(folders["data_dir"], splits={"train": 10, "validation": 4}, channels=1)
+    given = {"image_size": image_size, **folders}
+    streamed = data.load("tiny", **given, stream=True)
+    assert streamed.streamed
+    resident = data.load("tiny", **given)
+    assert streamed.fingerprint == resident.fingerprint and streamed.notes == resident.notes
+    assert (streamed.mean, streamed.std) == (resident.mean, resident.std)
+    np.testing.assert_array_equal(streamed.train_images[:], resident.train_images)
+    np.testing.assert_array_equal(streamed.test_labels, resident.test_labels)

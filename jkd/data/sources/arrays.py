@@ -123,7 +123,7 @@ def from_arrays(
         UserError: An array is missing or has a shape or type other than `Data` says, or the parts do not fit
             each other.
     """
-    parts = {
+    parts: dict[str, Part] = {
         part: (three_channels(images, f"{name}: x_{part}", image_size), labels)
         for part, (images, labels) in _parts(name, arrays).items()
     }
@@ -132,7 +132,7 @@ def from_arrays(
     )
 
 
-def _parts(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
+def _parts(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The arrays, each checked by itself: images as they are and labels `[N]` of every part there is."""
     parts = {}
     for part in _ROLES:

@@ -1,19 +1,25 @@
 """Images from folders, one for each class."""
 
+import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import read, stack
 from jkd.data.splits import TEST_NOTE, split_test
+from jkd.data.streamed import Images, Streamed, is_needed
 from jkd.errors import UserError
+from jkd.machine.files import cache_folder
 
 _FORMS = "it must hold train/CLASS/* and test/CLASS/*, or CLASS/* alone"
 _VALIDATION = ("val", "validation")
 
-Classes = dict[str, list[Path]]  # the files of each class, in the order of the classes' names
+# The files of each class, in the order of the classes' names; a million as text, which takes little memory.
+Classes = dict[str, list[str]]
 
 
 def check(path: Path) -> None:
@@ -29,7 +35,9 @@ def check(path: Path) -> None:
         )
 
 
-def load(path: Path, image_size: int | None = None) -> Dataset:
+def load(
+    path: Path, image_size: int | None = None, stream: bool | None = None, cache_dir: str | None = None
+) -> Dataset:
     """Loads a folder for each class; classes are numbered in the order of their folders' names.
 
     - `train/CLASS/*` and `test/CLASS/*`, and `val/CLASS/*` or `validation/CLASS/*` as the validation part;
@@ -37,7 +45,8 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
     - `CLASS/*` alone: a part of each class, always the same one, is the test part.
 
     In the latter two cases the data set's notes say so. Any image format that
-    Pillow decodes by itself; hidden files are passed over.
+    Pillow decodes by itself; hidden files are passed over. Images are read when they are needed if `stream`
+    says so, or says nothing and they would not fit into memory.
 
     Raises:
         UserError: A folder is missing, empty or a link in a circle, or a file is no image, damaged or of
@@ -45,7 +54,7 @@ def load(path: Path, image_size: int | None = None) -> Dataset:
     """
     folders, notes = _layout(path)
     names = tuple(folders["training"])
-    parts = {part: _load_part(classes, image_size) for part, classes in folders.items()}
+    parts = _parts(path, folders, image_size, stream, cache_dir)
     if "test" in parts:
         train, test = parts["training"], parts["test"]
     else:
@@ -103,7 +112,7 @@ def _classes(part: Path, where: str, at_least: int = 1) -> Classes:
     return {folder.name: _files(folder, where, at_least) for folder in folders}
 
 
-def _files(folder: Path, where: str, at_least: int) -> list[Path]:
+def _files(folder: Path, where: str, at_least: int) -> list[str]:
     # Unlike Path.iterdir, scandir knows folders from files without asking for each of a million.
     with os.scandir(folder) as listing:
         entries = sorted(
@@ -119,7 +128,7 @@ def _files(folder: Path, where: str, at_least: int) -> list[Path]:
             f"{where}: class '{folder}' has one image, and a part of each class is held out for testing; "
             "give it two or more, or make folders train/ and test/"
         )
-    return [Path(entry.path) for entry in entries]
+    return [entry.path for entry in entries]
 
 
 def _is_visible(name: str) -> bool:
@@ -143,7 +152,49 @@ def _is_folder(entry: Path, where: str) -> bool:
     return entry.is_dir()
 
 
-def _load_part(classes: Classes, image_size: int | None) -> Part:
-    files = [file for members in classes.values() for file in members]
-    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
-    return stack(((f"'{file}'", read(file)) for file in files), len(files), image_size), labels
+def _parts(
+    path: Path,
+    folders: dict[str, Classes],
+    image_size: int | None,
+    stream: bool | None,
+    cache_dir: str | None,
+) -> dict[str, Part]:
+    """Images and labels of each part."""
+    found: dict[str, Part] = {}
+    parts = {part: [file for members in each.values() for file in members] for part, each in folders.items()}
+    size = (image_size, image_size) if image_size else _size(parts["training"][0])
+    streamed = is_needed(f"folder:{path}", stream, sum(map(len, parts.values())), size)
+    for part, files in parts.items():
+        classes = folders[part].values()
+        labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes])
+        if streamed:
+            images: Images = Streamed(
+                partial(_named, files),
+                np.arange(len(files)),
+                size,
+                image_size is not None,
+                _origin(path, files),
+                cache_folder(cache_dir) / "surveys",
+            )
+        else:
+            images = stack((_named(files, number) for number in range(len(files))), len(files), image_size)
+        found[part] = images, labels
+    return found
+
+
+def _named(files: list[str], number: int) -> tuple[str, Image.Image]:
+    return f"'{files[number]}'", read(Path(files[number]))
+
+
+def _size(file: str) -> tuple[int, int]:
+    first = read(Path(file))
+    return first.height, first.width
+
+
+def _origin(path: Path, files: list[str]) -> str:
+    """Stands for the files: where they lie in the folder, their sizes and when they were written."""
+    hashed = hashlib.sha256()
+    for file in files:
+        found = os.stat(file)
+        hashed.update(f"{os.path.relpath(file, path)} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return hashed.hexdigest()

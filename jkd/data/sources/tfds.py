@@ -10,7 +10,7 @@ import importlib.util
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import stack
 from jkd.data.sources import cache, npz, registry
 from jkd.data.sources.arrays import REQUIRED
+from jkd.data.sources.records import Records, picture, random_access, reading, reason
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError, nearest
 
@@ -45,8 +46,16 @@ def check(name: str, data_dir: str | None, image_size: int | None, cache_dir: st
         _check_tensorflow(builder, name)
 
 
-def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str | None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | None,
+    image_size: int | None,
+    cache_dir: str | None,
+    stream: bool | None = None,
+) -> Dataset:
     """Loads a data set, downloading and preparing it first if need be, and keeps the decoded images.
+
+    If `stream` says so, or says nothing and they would not fit into memory, images are read when needed.
 
     Training images are the split `train`. Test images are `test` where that has labels, else `validation`; a
     data set with neither is split for good as the digits are. In the latter two cases its notes say so.
@@ -58,20 +67,32 @@ def load(name: str, data_dir: str | None, image_size: int | None, cache_dir: str
     builder = _builder(name, data_dir)
     image_key, label_key = _keys(builder, name)
     file = cache.place(builder, image_size, cache_dir)
+    # Images that were kept fitted into memory.
+    if stream or (stream is None and not file.exists()):
+        _prepare(builder, name)
+        records = Records(builder, name, image_key, label_key, image_size, cache_dir)
+        if records.are_needed(stream):
+            return _assemble(builder, name, label_key, *_parts(builder, name, label_key, records.read))
     try:
         arrays = npz.read(file, optional=[_ORIGIN])
     except UserError:  # not there yet, or damaged
         _prepare(builder, name)
         train, test, origin = _decode(builder, name, image_key, label_key, image_size)
-        arrays = dict(zip(REQUIRED, (*train, *test), strict=True)) | {_ORIGIN: np.array(origin)}
+        found = (np.asarray(array) for array in (*train, *test))
+        arrays = dict(zip(REQUIRED, found, strict=True)) | {_ORIGIN: np.array(origin)}
         cache.save(file, arrays)
     x_train, y_train, x_test, y_test = (arrays[key] for key in REQUIRED)
-    note = _NOTES.get(str(arrays.get(_ORIGIN)))  # files of earlier versions do not tell
+    origin = str(arrays.get(_ORIGIN))  # files of earlier versions do not tell
+    return _assemble(builder, name, label_key, (x_train, y_train), (x_test, y_test), origin)
+
+
+def _assemble(builder: Any, name: str, label_key: str, train: Part, test: Part, origin: str) -> Dataset:
+    note = _NOTES.get(origin)
     label = builder.info.features[label_key]
     return assemble(
         name,
-        (x_train, y_train),
-        (x_test, y_test),
+        train,
+        test,
         tuple(label.names),
         label.num_classes,
         notes=(f"{name} {note}",) if note else (),
@@ -99,7 +120,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
             if "/" in name and not isinstance(error, ImportError):
                 configs = tfds.builder_cls(base).builder_configs
                 hint = nearest(name, (f"{base}/{config}" for config in configs))
-            raise UserError(f"data set '{name}' cannot be opened{hint}: {_reason(error)}") from error
+            raise UserError(f"data set '{name}' cannot be opened{hint}: {reason(error)}") from error
         hint = nearest(name.lower(), [*own, *names])
         if name and Path(name).is_dir():
             hint = f" (did you mean 'folder:{name}'?)"
@@ -120,12 +141,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    """What happened, in one line, without the arguments that tensorflow-datasets puts before the message."""
-    message = re.sub('^Failed to construct dataset .*?}": | Here are [0-9]+ BuilderConfigs.*', "", str(error))
-    return " ".join(message.split())[:300] or type(error).__name__
 
 
 def _keys(builder: Any, name: str) -> tuple[str, str]:
@@ -149,12 +164,6 @@ def _keys(builder: Any, name: str) -> tuple[str, str]:
     return keys
 
 
-def _reads_without_tensorflow(builder: Any) -> bool:
-    import tensorflow_datasets as tfds
-
-    return bool(builder.info.available_file_formats() & tfds.core.FileFormat.with_random_access())
-
-
 def _check_tensorflow(builder: Any, name: str) -> None:
     if importlib.util.find_spec("tensorflow") is not None:
         return
@@ -166,7 +175,7 @@ def _check_tensorflow(builder: Any, name: str) -> None:
             f"data set '{name}' is not yet prepared in {builder.data_path}, "
             f"and preparing it needs TensorFlow: {remedy}"
         )
-    if not _reads_without_tensorflow(builder):
+    if not random_access(builder):
         raise UserError(
             f"data set '{name}' was prepared in {builder.data_path} as {builder.info.file_format.value}, "
             f"and reading that needs TensorFlow: {remedy}"
@@ -189,7 +198,7 @@ def _prepare(builder: Any, name: str) -> None:
     try:
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # of the network, the disk, the source's own code
-        raise UserError(f"data set '{name}' cannot be prepared: {_reason(error)}") from error
+        raise UserError(f"data set '{name}' cannot be prepared: {reason(error)}") from error
 
 
 def _decode(
@@ -204,15 +213,14 @@ def _decode(
         def images() -> Iterator[tuple[str, Image.Image]]:
             for index, example in enumerate(_examples(builder, name, split)):
                 labels[index] = example[label_key]
-                image = example[image_key]
-                grey = image.shape[-1] == 1
-                yield (
-                    f"image {index} of '{name}', split {split},",
-                    Image.fromarray(image[..., 0] if grey else image),
-                )
+                yield picture(name, split, index, example[image_key])
 
         return stack(tqdm(images(), f"{name}: {split}", count, disable=None), count, image_size), labels
 
+    return _parts(builder, name, label_key, read)
+
+
+def _parts(builder: Any, name: str, label_key: str, read: Callable[[str], Part]) -> tuple[Part, Part, str]:
     splits = builder.info.splits
     if "train" not in splits:
         raise UserError(f"data set '{name}' has no split 'train'; it has {', '.join(splits)}")
@@ -227,16 +235,11 @@ def _decode(
 def _examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
     import tensorflow_datasets as tfds
 
-    try:
+    with reading(builder, name):
         source: Iterable[dict[str, Any]]
-        if _reads_without_tensorflow(builder):
+        if random_access(builder):
             source = builder.as_data_source(split)
         else:
             _hide_devices_from_tensorflow()
             source = tfds.as_numpy(builder.as_dataset(split))
         yield from source
-    except Exception as error:  # array_record, protobuf and Pillow each have their own
-        raise UserError(
-            f"data set '{name}' cannot be read from {builder.data_path} ({_reason(error)}); "
-            "delete that folder to have it prepared again"
-        ) from error

@@ -1,0 +1,125 @@
+"""A run whose images are read while it trains is the run that has them in memory, to the bit."""
+
+import itertools
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import chex
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import settings
+
+import jkd
+from jkd import data, run
+from jkd.machine.process import Interrupted
+from jkd.training import loop
+
+pytest.importorskip("grain")
+
+TINY = Path(__file__).parents[1] / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of two colours, of several sizes."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 40), ("val", 6)):
+        for label, name in enumerate(("red", "blue")):
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 200, (10 + index % 3, 12, 3), dtype=np.uint8)
+                pixels[..., 2 * label] += 50
+                Image.fromarray(pixels).save(folder / part / name / f"{index}.png")
+    return folder
+
+
+def given(folder, place, **more):
+    images = {"dataset": f"folder:{folder}", "image_size": 8, "batch_size": 16}
+    return settings(place) | images | {"cache_dir": str(folder / ".cache")} | more
+
+
+def assert_same(one, other):
+    chex.assert_trees_all_equal(one.variables, other.variables)
+    records = [
+        [
+            {name: value for name, value in record.items() if not name.startswith(("time/", "memory/"))}
+            for record in run.read(student.folder).records
+        ]
+        for student in (one, other)
+    ]
+    assert records[0] == records[1] and len(records[0]) == 2
+
+
+def test_it_learns_the_same_and_says_how_long_it_waited(folder, tmp_path, capsys):
+    one = jkd.distil("scratch", **given(folder, tmp_path / "one", stream=False))
+    other = jkd.distil("scratch", **given(folder, tmp_path / "other", stream=True))
+    assert_same(one, other)
+    shares = [record["time/waited_share"] for record in run.read(other.folder).records]
+    assert all(0 <= share <= 1 for share in shares)
+    told = "the device waited for images" in capsys.readouterr().out
+    assert told == (max(shares) > 0.05)
+    assert "time/waited_share" not in run.read(one.folder).records[0]
+    dataset = data.load(f"folder:{folder}", image_size=8, cache_dir=str(folder / ".cache"), stream=True)
+    assert other.evaluate(dataset)["top1"] == pytest.approx(other.summary["last"]["test/top1"])
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Makes a run be asked to stop after so many calls."""
+
+    def after(calls):
+        counted = itertools.count(1)
+
+        @contextmanager
+        def signals():
+            yield lambda: signal.SIGTERM if next(counted) >= calls else 0
+
+        monkeypatch.setattr(loop, "_signals", signals)
+
+    yield after
+
+
+def test_stopped_within_an_epoch_it_goes_on_to_the_bit_with_crops_of_its_own(
+    folder, tmp_path, stop_after, monkeypatch
+):
+    crops = {"resized_crop": 0.2, "stream": True}
+    whole = jkd.distil("scratch", **given(folder, tmp_path / "whole", **crops))
+    stop_after(2)
+    with pytest.raises(Interrupted, match="saved at step 2 of"):
+        jkd.distil("scratch", **given(folder, tmp_path / "stopped", **crops))
+    monkeypatch.undo()
+    assert_same(whole, jkd.distil("scratch", **given(folder, tmp_path / "stopped", **crops)))
+
+
+@pytest.mark.slow
+def test_with_held_out_images_many_steps_a_call_and_killed(folder, tmp_path, command_line):
+    """BOMD, whose upper level has images of its own in every step."""
+    flags = [
+        f"--import={TINY}",
+        "--teachers=tiny",
+        "--student=tiny",
+        "--epochs=6",
+        "--batch-size=16",
+        "--every=2",
+    ]
+    flags += [f"--dataset=folder:{folder}", "--image-size=8", f"--teacher-dir={tmp_path / 'teachers'}"]
+    flags += ["--steps-per-call=2", "--teacher-epochs=1", "--checkpoint-every=1", "--validation=0.1"]
+    done = command_line.run("bomd", *flags, "--no-stream", f"--workdir={tmp_path / 'resident'}")
+    assert done.returncode == 0, done.stderr
+    streamed = [*flags, "--stream", f"--workdir={tmp_path / 'streamed'}"]
+    process = command_line.start("bomd", *streamed)
+    for line in process.stdout:
+        if "streamed epoch 2/" in line:
+            break
+    command_line.kill(process)
+    assert (tmp_path / "streamed").exists() and not (tmp_path / "streamed" / "summary.json").exists()
+    done = command_line.run("bomd", *streamed)
+    assert done.returncode == 0 and "resumed at step" in done.stdout, done.stderr
+    one, other = (run.read(tmp_path / name) for name in ("resident", "streamed"))
+    for left, right in zip(one.records, other.records, strict=True):
+        for name in left:
+            if not name.startswith(("time/", "memory/")):
+                assert left[name] == right[name], name
