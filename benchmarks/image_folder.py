@@ -2,8 +2,8 @@
 
     python benchmarks/image_folder.py FOLDER --images=20000 --size=256 --classes=20
 
-An image is a grating on a cloudy ground, both at random; its class is the grating's direction and colour. The
-same arguments give the same files; a tenth of each class is in val/, the rest in train/.
+An image is a grating on a cloudy ground, both at random; its class is the grating's direction and colour.
+The same arguments give the same files; a tenth of each class is in val/, the rest in train/.
 """
 
 import argparse

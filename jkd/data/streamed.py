@@ -23,7 +23,7 @@ from jkd.machine import system
 
 # A run on the CPU holds a data set twice: as it was loaded, and as JAX's.
 _RESIDENT_SHARE = 0.5
-_PIECE = 256  # images in what is read at once to look at all
+_PIECE_BYTES = 2**25  # of images that are read at once to look at all
 READ_AHEAD = 2**28
 """The bytes of images that wait to be asked for, at most."""
 
@@ -106,8 +106,9 @@ class Streamed:
 
     def pieces(self) -> Iterator[Batch]:
         """Reads them all, some at a time."""
+        count = max(1, _PIECE_BYTES // int(np.prod(self.shape[1:])))
         return self.batches(
-            [np.arange(len(self))[start : start + _PIECE] for start in range(0, len(self), _PIECE)]
+            [np.arange(start, min(start + count, len(self))) for start in range(0, len(self), count)]
         )
 
     def image(self, place: int, crop: Callable[[int, int], Any] | None = None) -> Batch:
@@ -218,8 +219,8 @@ def is_needed(name: str, stream: bool | None, count: int, size: tuple[int, int])
     if stream is None and bytes_needed > _RESIDENT_SHARE * system.memory():
         check_grain(
             f"{name}: {count:,} images of {size[0]}x{size[1]} pixels take {system.mebibytes(bytes_needed)} "
-            f"of this machine's {system.mebibytes(system.memory())} of memory, more than half: they are "
-            "streamed, and that"
+            f"of this machine's {system.mebibytes(system.memory())} of memory, more than half; --no-stream "
+            "has them there all the same, and --stream"
         )
         return True
     return bool(stream)

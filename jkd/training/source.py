@@ -1,7 +1,7 @@
 """Where the images of a compiled call come from."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -47,27 +47,33 @@ class Source:
         if data.images.nbytes <= _RESIDENT_SHARE * limit:
             self._resident = job.task.devices.replicate(data)
 
-    def calls(self, order: Order, step: int, rows: int) -> Generator[tuple[Images, Draw, int], None, None]:
+    def calls(
+        self, order: Order, step: int, rows: int, take: Callable[[int, int], int]
+    ) -> Generator[tuple[Images, Draw, int], None, None]:
         """Returns for one call after another its images, what its steps draw from them, and their number.
 
         Args:
             order: The training images of the steps from `step` on, to the end of the epoch.
             step: The first step.
-            rows: Steps in a call; the last may have fewer, and its draw is filled up to as many.
+            rows: Steps in a call; where one takes fewer, its draw is filled up to as many.
+            take: Returns how many a call takes, by its first step and the end of the epoch.
         """
         self._wait = _Wait()
         steps = _Steps(self._job, order, step)
         batches = None if self._resident is not None else self._batches(steps, step)
-        for start in range(0, len(order), rows):
-            count = min(rows, len(order) - start)
+        start = 0
+        while start < len(order):
+            count = take(step + start, step + len(order))
             places = np.stack([steps[start + row] for row in range(count)])
             filled = np.pad(places, ((0, rows - count), (0, 0)))
+            start += count
             batch_size = order.shape[1]
             if batches is None:
                 assert self._resident is not None
                 yield self._resident, Draw(filled[:, :batch_size], filled[:, batch_size:]), count
                 continue
-            images = np.concatenate([next(batches) for _ in range(count)])
+            found = [next(batches) for _ in range(count)]
+            images = found[0] if count == 1 else np.concatenate(found)
             lacking = np.zeros((filled.size - len(images), *images.shape[1:]), images.dtype)
             labels = self._job.dataset.train_labels[filled.ravel()]
             here = np.arange(filled.size, dtype=np.int32).reshape(filled.shape)
@@ -168,8 +174,9 @@ def reading(job: Job) -> str:
     if not isinstance(images, Streamed):
         return ""
     step, tested = _step_images(job), min(job.eval_batch_size, len(job.dataset.test_images))
-    # What waits to be asked for, the batch that is filled, and two calls: that which runs, and the next.
-    training = images.ahead(step) + step + 2 * steps_per_call(job) * step
+    # What waits to be asked for, what is collected for a call, and two calls, the one that runs and the next,
+    # which JAX may hold copies of.
+    training = images.ahead(step) + 5 * steps_per_call(job) * step
     testing = images.ahead(tested) + 3 * tested
     most = system.mebibytes(max(training, testing) * _image_bytes(job))
     return f"read by {system.cores()} threads, at most {most} of images at once beside what these decode"

@@ -129,7 +129,7 @@ def test_what_does_not_fit_into_memory_is_streamed(folder, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "grain" else find_spec(name)
     )
-    with pytest.raises(UserError, match=r"more than half: .* needs grain: pip install 'jkd\[stream\]'"):
+    with pytest.raises(UserError, match=r"more than half; .* needs grain: pip install 'jkd\[stream\]'"):
         load(folder, stream=None)
     with pytest.raises(UserError, match=r"^--stream needs grain: pip install 'jkd\[stream\]'$"):
         load(folder)
