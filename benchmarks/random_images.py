@@ -1,5 +1,6 @@
 """jkd's own trainer on random images, for benchmarks: all but reading images, evaluation and saving."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +11,9 @@ import optax
 
 from jkd import models
 from jkd.methods import Method
+from jkd.teachers.recorded import silent
 from jkd.training.asking import TeacherNetwork, teacher_outputs
+from jkd.training.beginning import asked_of
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
 from jkd.training.state import initial, optimizer
@@ -30,9 +33,10 @@ def training(
     batch_size: int = 64,
     image_size: int = 32,
     dtype: str = "float32",
+    views: bool = False,
 ) -> Callable[[], None]:
     """Returns what runs `steps` training steps and waits for them; without updates of the upper level if not
-    `upper`."""
+    `upper`, and with `views` as when what teachers say of a view is kept on the device."""
     devices = Devices.all()
     if method.upper_level is not None and not upper:
         method = method._replace(
@@ -56,10 +60,16 @@ def training(
     count = 10 * batch_size
     state = initial(key, jax.random.key(0), method, network, signatures, lower, images, count)
     state = devices.replicate(with_totals(task, state, variables, shape))
-    variables = devices.replicate(variables)
     pixels = jax.random.bits(jax.random.key(1), (count, *shape[1:]), jnp.uint8)
     labels = jax.random.randint(jax.random.key(2), (count,), 0, classes)
-    data = devices.replicate(Images(pixels, labels, jnp.arange(count)))
+    data = Images(pixels, labels, jnp.arange(count))
+    if views:
+        form = asked_of(task, shape, state, signatures)
+        said = jax.tree.map(lambda x: np.ones((count, *x.shape[1:]), np.float16), form)
+        data = data._replace(views=np.zeros(count, np.int32), said=said)
+        variables = tuple(map(models.head, variables))
+        task = dataclasses.replace(task, teachers=tuple(map(silent, signatures)))
+    data, variables = devices.replicate((data, variables))
     per_call = 1 if devices.on_cpu else steps
     call = compile_call(task, per_call)
     level = method.upper_level

@@ -1,7 +1,7 @@
 """Images: where they come from, how they are split and drawn, how they are augmented (`augment`)."""
 
 from jkd.data.dataset import Dataset
-from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split
+from jkd.data.sampling import batches, epoch_indices, held_out_indices, stratified_split, view_of_epoch
 from jkd.data.sources import can_stream, check, load
 from jkd.data.sources.arrays import Data
 from jkd.data.sources.registry import names, register
@@ -20,4 +20,5 @@ __all__ = [
     "register",
     "split_validation",
     "stratified_split",
+    "view_of_epoch",
 ]

@@ -11,7 +11,7 @@ from jkd.errors import UserError
 
 # Keeps the random streams of one seed apart.
 _SPLIT, _EPOCH, _HELD_OUT = range(3)
-_CROP = 4  # jkd.data.lessons has 3
+_CROP, _VIEW = 4, 5  # jkd.data.lessons has 3
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:
@@ -81,6 +81,18 @@ def epoch_indices(
         )
     shuffled = _generator(seed, _EPOCH, epoch).permutation(indices)
     return shuffled[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def view_of_epoch(seed: int, epoch: int, views: int) -> int:
+    """Returns which view an epoch shows: each once in as many epochs as there are, then in another order.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+        views: How many there are.
+    """
+    turn, place = divmod(epoch, views)
+    return int(_generator(seed, _VIEW, turn).permutation(views)[place])
 
 
 def held_out_indices(

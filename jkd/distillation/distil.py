@@ -9,6 +9,7 @@ import jax
 from jkd import run as run_folder
 from jkd.distillation.preparation import prepare
 from jkd.distillation.summary import headline, summarise
+from jkd.distillation.views import in_views
 from jkd.machine import files
 from jkd.planning.identity import made_by_other_code
 from jkd.planning.plan import Plan
@@ -88,9 +89,11 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             check_same(run, who, rating, signatures)
             taught = Taught(variables, rating.logits)
         state, found = prepare(job, variables, state, tuple(t.name for t in who), run.workdir)
+        if rating and job.views:
+            job, taught = in_views(plan, who, rating, state, signatures)
         state = train(job, taught, state, run)
         cost = deployed.cost(
-            job.task, Deployed.of(job.task, state, variables), job.dataset.train_images.shape[1:]
+            job.task, Deployed.of(job.task, state, taught.teachers), job.dataset.train_images.shape[1:]
         )
         summary = summarise(plan.identity, job.dataset.name, run.records, rating) | cost | found
         summary["notes"] = list(plan.notes)

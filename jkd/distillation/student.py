@@ -22,7 +22,7 @@ from jkd.machine import files
 from jkd.methods.base import Predict
 from jkd.models import OwnNetwork
 from jkd.run import Contents
-from jkd.teachers.ratings import from_shapes
+from jkd.teachers.shapes import from_shapes
 from jkd.teachers.stored import abstract
 from jkd.training.deployed import Deployed, DeployedNetwork
 from jkd.training.devices import Devices

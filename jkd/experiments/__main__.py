@@ -9,6 +9,7 @@ from jkd.experiments.cli import guard, run_method, run_teachers
 from jkd.experiments.compare import run_compare
 from jkd.experiments.export import run_export
 from jkd.experiments.listening import run_listening
+from jkd.experiments.precompute import run_precompute
 from jkd.experiments.predict import run_predict
 
 _PROG = "python -m jkd.experiments"
@@ -17,6 +18,7 @@ _OTHERS = {
     "compare": run_compare,
     "export": run_export,
     "listening": run_listening,
+    "precompute": run_precompute,
     "predict": run_predict,
 }
 

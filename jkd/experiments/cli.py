@@ -33,6 +33,8 @@ from jkd.training.loop import Diverged
 
 Part = TypeVar("Part")
 
+_OF_STUDENTS = ("teacher_views", "teacher_outputs", "teacher_outputs_in")
+
 
 def run_method(method: str, arguments: list[str] | None = None) -> None:
     """Distils with `method`, as the command line says, and exits."""
@@ -47,15 +49,7 @@ def run_teachers(arguments: list[str] | None = None) -> None:
 
 
 def _distil(prog: str, method: str, arguments: list[str]) -> None:
-    function = methods.find(method)
-    parser = Parser(prog, documented(function))
-    parser.add_settings(f"The method, {method}", function)
-    taught = function().needs_teachers
-    for name, owner in PARTS.items():
-        if taught or name != "teachers":
-            parser.add_settings(title(owner), owner)
-    add_extras(parser, plan_only=True)
-    values = parser.parse(arguments)
+    values = method_parser(prog, method, plan_only=True).parse(arguments)
     only_plan = values.pop("plan")
     experiment = Experiment.of(method, **values)
     with time_limit(experiment.execution):
@@ -66,11 +60,24 @@ def _distil(prog: str, method: str, arguments: list[str]) -> None:
             distil(planned)
 
 
+def method_parser(prog: str, method: str, says: str | None = None, plan_only: bool = False) -> Parser:
+    """Returns a parser of all that a run by a method can be given."""
+    function = methods.find(method)
+    parser = Parser(prog, says or documented(function))
+    parser.add_settings(f"The method, {method}", function)
+    taught = function().needs_teachers
+    for name, owner in PARTS.items():
+        if taught or name != "teachers":
+            parser.add_settings(title(owner), owner)
+    add_extras(parser, plan_only)
+    return parser
+
+
 def _train_teachers(prog: str, arguments: list[str]) -> None:
     parser = Parser(prog, "Train the teachers that are not yet found.")
     for name, owner in PARTS.items():
         if name != "student":
-            parser.add_settings(title(owner), owner)
+            parser.add_settings(title(owner), owner, without=_OF_STUDENTS)
     add_extras(parser)
     experiment = Experiment.of("aver", **parser.parse(arguments))
     with time_limit(experiment.execution):

@@ -6,7 +6,8 @@ These are replaced by an atomic rename or grow by whole lines.
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -153,6 +154,20 @@ def lock(folder: Path) -> int:
             f"{folder} is in use by another process: wait for it, or give another --workdir"
         ) from None
     return descriptor
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder's lock.
+
+    Raises:
+        InUse: Another process has it.
+    """
+    descriptor = lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def damaged(path: Path, why: object) -> UserError:

@@ -1,16 +1,18 @@
 """What can be decided of a run before any image is read."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jkd import data, methods, models, teachers
 from jkd.data.lessons import Lessons
 from jkd.errors import UserError
-from jkd.flags import resolve
+from jkd.flags import flag_name, resolve
 from jkd.methods import Method
 from jkd.planning import recipe, settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.images import check_held_out
+from jkd.teachers import recorded
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
 from jkd.training.devices import Devices
@@ -49,11 +51,11 @@ class Draft(NamedTuple):
                 raise UserError(f"--student: {error}") from None
         who: list[Named | Teacher] = []
         if method.needs_teachers:
-            who = teachers.parse(experiment.teachers.teachers, experiment.teachers.teacher_seed)
+            who = _who(experiment.teachers, given.method, method)
         if method.number_of_teachers not in (None, len(who)):
             raise UserError(
                 f"{given.method}: its settings are for {method.number_of_teachers} teachers, "
-                f"and there are {len(who)}: {','.join(map(str, experiment.teachers.teachers))}"
+                f"and there are {len(who)}: {','.join(teacher.name for teacher in who)}"
             )
         Devices.all().check_batch(experiment.recipe.batch_size, "--batch-size")
         return cls(experiment, method, who)
@@ -80,3 +82,18 @@ class Draft(NamedTuple):
                 "leave out --no-stream"
             )
         return True
+
+
+def _who(spec: settings.Teachers, name: str, method: Method) -> list[Named | Teacher]:
+    """Returns the teachers: those that are named, else those of whom outputs are kept, else the default."""
+    for flag in ("teacher_outputs", "teacher_outputs_in"):
+        if (value := getattr(spec, flag)) is not None and not spec.teacher_views:
+            raise UserError(f"{flag_name(flag)}={value} needs --teacher-views=V, 1 or more")
+    if spec.teachers is None and spec.teacher_outputs is not None:
+        if method.prepare is not None:
+            raise UserError(
+                f"{name} looks at what teachers say of images as they are, and --teacher-outputs="
+                f"{spec.teacher_outputs} has what they say of views: give --teachers"
+            )
+        return list(recorded.read(Path(spec.teacher_outputs)))
+    return teachers.parse(settings.TEACHERS if spec.teachers is None else spec.teachers, spec.teacher_seed)

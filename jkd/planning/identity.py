@@ -14,6 +14,7 @@ from jkd.planning.settings import DECAYS, digest
 from jkd.planning.source import own_code, plainly
 from jkd.provenance import jkd_code
 from jkd.teachers.named import called
+from jkd.teachers.recorded import Recorded
 from jkd.teachers.teacher import Teacher
 from jkd.training.job import Job
 
@@ -68,9 +69,10 @@ def identify(
             "trained_on_held_out": parts.overlaps,
             "validation": experiment.data.validation,
         }
-        | _told(task.augmentation)
-        | ({"resized_crop": crop} if (crop := experiment.data.resized_crop) is not None else {}),
-        "recipe": _told(recipe),
+        | told(task.augmentation)
+        | ({"resized_crop": crop} if (crop := experiment.data.resized_crop) is not None else {})
+        | ({"views": job.views} if job.views else {}),
+        "recipe": told(recipe),
     }
     student = experiment.student.student
     code = {
@@ -84,7 +86,7 @@ def identify(
     return found
 
 
-def _told(settings: Any) -> dict[str, Any]:
+def told(settings: Any) -> dict[str, Any]:
     """Returns a dataclass as a dictionary, without later settings at their defaults."""
     every = dataclasses.asdict(settings)
     return {name: value for name, value in every.items() if name not in _LATER or value != _LATER[name]}
@@ -107,6 +109,8 @@ def teacher_name(identity: Identity) -> str:
 
 
 def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
+    if isinstance(teacher, Recorded):
+        return dict(teacher.identity)
     if not isinstance(teacher, Teacher):
         return {"name": teacher_name(teacher), "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
     described: dict[str, Any] = {"name": teacher.name.partition("@")[0], "weights": teacher.fingerprint}

@@ -17,6 +17,7 @@ from jkd.planning.draft import Draft
 from jkd.planning.experiment import Experiment
 from jkd.planning.fit import check_fit
 from jkd.planning.images import augmentation_of, seen_by_teachers, split
+from jkd.planning.views import check_outputs, check_views
 from jkd.teachers import stored
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
@@ -68,6 +69,7 @@ class Plan:
             f"  student   {known.student_name(self.experiment)}, seed {job.seed}",
             f"  training  {job.epochs} epochs of {job.task.epoch_steps} steps, batches of {job.batch_size}, "
             f"{recipes.described(recipe)}, {recipe.dtype}, on {devices.count} × {devices.kind}",
+            *([f"  views     each image in {job.views} fixed augmentations"] if job.views else []),
             *(f"  note      {note}" for note in self.notes),
         ]
         return "\n".join(lines)
@@ -167,11 +169,16 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
         checkpoint_every=execution.checkpoint_every,
         eval_batch_size=execution.eval_batch_size,
         resized_crop=experiment.data.resized_crop,
+        views=experiment.teachers.teacher_views if method.needs_teachers else 0,
     )
     listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
     identity = known.identify(experiment, job, listed, parts)
     folder = known.folder(Path("runs"), identity, dataset.name, execution.workdir, execution.again)
     ready = [_as_teacher(teacher) for teacher in who]
+    if job.views:
+        check_views(job)
+    if job.views and (named := experiment.teachers.teacher_outputs) is not None:
+        check_outputs(Path(named), job, dtype, ready, not any(isinstance(one, Plan) for one in who))
     check_fit(job, ready, known.student_name(experiment), experiment.method)
     notes = *dataset.notes, *seen_by_teachers(dataset, parts, method, ready)
     return Plan(experiment, job, who, identity, folder, notes)

@@ -16,6 +16,7 @@ from jkd.teachers.teacher import Teacher
 
 # RepDistiller's recipe, shared by CA-MKD's and MMKD's code: 240 epochs, the rate ×0.1 at 150, 180 and 210.
 PAPER_EPOCHS = 240
+TEACHERS = ("resnet14", "resnet14", "wrn_16_1")
 DIGITS_EPOCHS = 10  # ours: enough for 98 % on the digits, in seconds
 DECAYS = (0.625, 0.75, 0.875)
 LEARNING_RATE = 0.05
@@ -141,13 +142,14 @@ class Teachers:
     """Teachers: who is listened to."""
 
     teachers: Annotated[
-        tuple[str | Teacher, ...],
+        tuple[str | Teacher, ...] | None,
         Flag(
             "each ARCH (trained first if not found) or ARCH@PATH, with how it sees images if not as the "
             "student does: ARCH@PATH:mean=R/G/B:std=R/G/B:size=N; poorer ones: ARCH:untrained, "
-            "ARCH:wrong-labels=0.4, ARCH:classes=0-6, ARCH:grey, ARCH:resolution=0.25; ARCH:seed=N"
+            "ARCH:wrong-labels=0.4, ARCH:classes=0-6, ARCH:grey, ARCH:resolution=0.25; ARCH:seed=N",
+            default=f"{','.join(TEACHERS)}, or those of --teacher-outputs",
         ),
-    ] = ("resnet14", "resnet14", "wrn_16_1")
+    ] = None
     teacher_dir: Annotated[str, Flag("where trained teachers are kept and found")] = "teachers"
     teacher_epochs: Annotated[
         int | None, Flag("epochs of teachers trained here", at_least=1, default="as --epochs")
@@ -163,6 +165,29 @@ class Teachers:
         int,
         Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0, at_most=MAX_SEED),
     ] = 0
+    teacher_views: Annotated[
+        int,
+        Flag(
+            "show each image in so many fixed augmentations, of which what teachers say is kept: when all "
+            "have been seen, no teacher is asked any more; 0: always a fresh one",
+            at_least=0,
+        ),
+    ] = 0
+    teacher_outputs: Annotated[
+        str | None,
+        Flag(
+            "the folder where that is kept; without --teachers it is all there is of them",
+            default="TEACHER_DIR/outputs/HASH",
+        ),
+    ] = None
+    teacher_outputs_in: Annotated[
+        str | None,
+        Flag(
+            "where a view's outputs are read from in training",
+            choices=("device", "host", "file"),
+            default="the first of them where they take at most a quarter of the memory",
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jkd.errors import UserError
 from jkd.machine import files
 from jkd.methods.base import TeacherOutputs
-from jkd.models import Absent, Head
 from jkd.run import Run
+from jkd.teachers.recorded import Recorded
+from jkd.teachers.shapes import shapes
 from jkd.teachers.teacher import Teacher
 from jkd.training.asking import TeacherNetwork
 from jkd.training.evaluate import Predictor, accuracy_metrics, vote
@@ -21,11 +20,12 @@ from jkd.training.job import Job
 
 
 class Rating(NamedTuple):
-    """Test metrics of each teacher, with its name, and of their ensemble; and the ensemble's test logits."""
+    """Test metrics of each teacher, with its name, and of their ensemble; test logits of this and of each."""
 
     teachers: list[dict[str, Any]]
     ensemble: dict[str, Any]
     logits: np.ndarray
+    each: Sequence[np.ndarray] = ()
 
 
 def rate(ready: Sequence[Teacher], job: Job) -> Rating:
@@ -33,6 +33,9 @@ def rate(ready: Sequence[Teacher], job: Job) -> Rating:
     dataset, devices, augmentation = job.dataset, job.task.devices, job.task.augmentation
     logits = []
     for teacher in ready:
+        if isinstance(teacher, Recorded):
+            logits.append(teacher.test_logits)
+            continue
         seen = partial(_logits, teacher.network(augmentation))
         predict = Predictor(seen, augmentation, devices, job.eval_batch_size)
         logits.append(predict(devices.replicate(teacher.variables), dataset.test_images))
@@ -45,7 +48,7 @@ def rate(ready: Sequence[Teacher], job: Job) -> Rating:
         for t, values in zip(ready, logits, strict=True)
     ]
     together = vote(logits)
-    rating = Rating(rated, metrics(together), together)
+    rating = Rating(rated, metrics(together), together, logits)
     print(table(rating), flush=True)
     return rating
 
@@ -104,34 +107,3 @@ def check_same(run: Run, ready: Sequence[Teacher], rating: Rating, outputs: Sequ
         return
     rows = [row | {"outputs": shapes(seen)} for row, seen in zip(now, outputs, strict=True)]
     files.write_json(path, {"teachers": rows, "ensemble": rating.ensemble})
-
-
-def shapes(outputs: TeacherOutputs) -> dict[str, Any]:
-    """Returns the shapes of a teacher's outputs for one image, by name, as JSON can hold them."""
-
-    def of(value: Any) -> Any:
-        if isinstance(value, Absent):
-            return None
-        if isinstance(value, Head):
-            return {name: list(leaf.shape) for name, leaf in value._asdict().items()}
-        return [of(leaf) for leaf in value] if isinstance(value, tuple) else list(value.shape[1:])
-
-    return {name: of(value) for name, value in outputs._asdict().items()}
-
-
-def from_shapes(shapes: dict[str, Any], name: str, batch: int) -> TeacherOutputs:
-    """Returns the signature of a teacher's outputs for a batch: the inverse of `shapes`."""
-
-    def array(shape: Any) -> Any:
-        return jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
-
-    def of(field: str, value: Any) -> Any:
-        if value is None:
-            return Absent(field, name)
-        if isinstance(value, dict):
-            return Head(**{leaf: array(shape) for leaf, shape in value.items()})
-        if value and isinstance(value[0], list):
-            return tuple(array([batch, *shape]) for shape in value)
-        return array([batch, *value])
-
-    return TeacherOutputs(**{field: of(field, value) for field, value in shapes.items()})

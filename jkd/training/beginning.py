@@ -6,11 +6,30 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jkd.methods.base import TeacherOutputs
+from jkd.methods.asked import Kept, asked
+from jkd.methods.base import Batch, TeacherOutputs, Variables
 from jkd.training.asking import teacher_outputs
 from jkd.training.job import Job
-from jkd.training.state import State, initial
-from jkd.training.step import with_totals
+from jkd.training.state import State, initial, signature, student_variables
+from jkd.training.step import Task, with_totals
+
+
+def asked_of(task: Task, shape: tuple[int, ...], state: State, teachers: tuple[TeacherOutputs, ...]) -> Kept:
+    """Returns what the losses of a training ask of teachers: shapes for a batch, `Unasked` for the rest.
+
+    Args:
+        task: What is trained.
+        shape: Of a batch of images.
+        state: The state of training, or the shapes of that.
+        teachers: The signatures of what each teacher gives.
+    """
+    level = task.method.upper_level
+    images, places = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:1], jnp.int32)
+    student = signature(task.student, student_variables(state), images)
+    variables = Variables(state.params.method, state.stats.method, state.upper)
+    losses = [task.method.loss, *(level.inner_losses if level is not None else ())]
+    batch: Any = (images, places, places)
+    return asked(losses, variables, student, teachers, Batch(*batch))
 
 
 def begin(job: Job, teachers: tuple[PyTree, ...]) -> tuple[State, tuple[TeacherOutputs, ...]]:
@@ -21,7 +40,7 @@ def begin(job: Job, teachers: tuple[PyTree, ...]) -> tuple[State, tuple[TeacherO
         teachers: The teachers' variables; their shapes and types are enough.
     """
     task = job.task
-    shape = (job.batch_size, *job.dataset.train_images.shape[1:])
+    shape = job.batch_shape
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
 
     def outputs(variables: PyTree, images: Any) -> tuple[TeacherOutputs, ...]:

@@ -70,7 +70,7 @@ def _pick(task: Task, data: Images, train: Any, held_out: Any) -> tuple[Images, 
     """Gathers batches, split over the devices along the first axis, and a held-out one where there is one."""
 
     def pick(positions: Any) -> Images:
-        return task.devices.shard(Images(*(field[positions] for field in data)))
+        return task.devices.shard(jax.tree.map(lambda column: column[positions], data))
 
     return pick(train), pick(held_out) if held_out.shape[-1] else None
 
@@ -133,7 +133,8 @@ def _loop(task: Task, steps: int) -> Call:
             one = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False), raw)
             return observe(task, state, teachers, one, held_out)
 
-        see = observe_together(task, state, teachers, raw, held_out) if length <= _TOGETHER else see_one
+        together = length <= _TOGETHER and not raw.said
+        see = observe_together(task, state, teachers, raw, held_out) if together else see_one
         if _ever_due(task):
             state = _choose(of.due[c], upper_update(task, state, see(state, 0)), state)
 

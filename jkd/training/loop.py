@@ -56,7 +56,7 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
     call = compile_call(task, steps_per_call(job))
     logits = partial(deployed.logits, task.student, task.method.predict)
     predict = Predictor(logits, task.augmentation, task.devices, job.eval_batch_size)
-    source = Source(job)
+    source = Source(job, taught.views)
     progress = Progress(name, task.total_steps, job.epochs, step)
     speed = _Speed(job.batch_size)
     top1: float | None = None
@@ -65,6 +65,9 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
             while step < task.total_steps:
                 epoch = step // epoch_steps
                 end = (epoch + 1) * epoch_steps
+                if not source.epoch(epoch, asked_to_stop):
+                    run.save(step, _items(task, state, teachers))
+                    _stop(job, run, step, asked_to_stop())
                 order = epoch_indices(job.seed, epoch, job.train_indices, job.batch_size)
                 speed.epoch()
                 unread: tuple[int, Any] | None = None

@@ -1,4 +1,4 @@
-"""Where the images of a compiled call come from."""
+"""Where the images of a compiled call come from, and what teachers say of their views."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -9,15 +9,18 @@ import jax
 import numpy as np
 from jaxtyping import Int32, PyTree
 
-from jkd.data import held_out_indices
+from jkd.data import held_out_indices, view_of_epoch
 from jkd.data.streamed import Batch, Crops, Streamed
+from jkd.errors import UserError
 from jkd.machine import system
+from jkd.methods.asked import Kept
 from jkd.training.calls import Draw
-from jkd.training.job import Job
+from jkd.training.job import Job, Views
 from jkd.training.step import Images
 
 _ACCELERATOR_STEPS_PER_CALL = 100
-# A data set stays on the device if it takes at most this share of its memory.
+# A data set stays on the device if it takes at most this share of its memory, and so does what is said of a
+# view; else that is read into the host's memory if it takes at most this share of it.
 _RESIDENT_SHARE = 0.25
 # The images of all steps of a call are there together: of those that are streamed at most so many bytes.
 _CALL_BYTES = 2**26
@@ -30,22 +33,59 @@ Order = Int32[np.ndarray, "steps batch"]
 class Source:
     """Gives each call its images.
 
-    From device memory where the data set fits there, else from the host's, or read by threads.
+    From device memory where the data set fits there, else from the host's, or read by threads. What teachers
+    say of a view is a column beside the images: on the device, in the host's memory or memory-mapped.
     """
 
-    def __init__(self, job: Job):
-        self._job = job
+    def __init__(self, job: Job, views: Views | None = None):
+        self._job, self._views = job, views
+        self._view = -1
+        self._said: Kept = ()
         self._wait = _Wait()
         self._told = 0.0
         self._resident: Images | None = None
         if job.dataset.streamed:
             return
         stats = job.task.devices.mesh.devices.flat[0].memory_stats() or {}
-        limit = stats.get("bytes_limit", np.inf)
+        self._room = _RESIDENT_SHARE * stats.get("bytes_limit", np.inf)
         every = np.arange(len(job.dataset.train_labels), dtype=np.int32)
         data = Images(job.dataset.train_images, job.dataset.train_labels, every)
-        if data.images.nbytes <= _RESIDENT_SHARE * limit:
+        if data.images.nbytes <= self._room:
             self._resident = job.task.devices.replicate(data)
+
+    def epoch(self, epoch: int, asked_to_stop: Callable[[], int]) -> bool:
+        """Makes ready what teachers say of an epoch's view; False if asked to stop before it was."""
+        if self._views is None:
+            return True
+        view = view_of_epoch(self._job.seed, epoch, self._views.number)
+        if view == self._view:
+            return True
+        self._said = ()  # its room is for the next
+        if self._resident is not None:
+            self._resident = self._resident._replace(views=(), said=())
+        said = self._views.said(view, asked_to_stop)
+        if said is None:
+            return False
+        place = self._views.place or self._place(sum(x.nbytes for x in jax.tree.leaves(said)))
+        if place == "device" and self._resident is None:
+            raise UserError("--teacher-outputs-in=device: not even the images fit there; leave it out")
+        if place == "host":
+            said = jax.tree.map(np.array, said)
+        if place == "device":
+            assert self._resident is not None
+            views = np.full(len(self._job.dataset.train_labels), view, np.int32)
+            views, said = self._job.task.devices.replicate((views, said))
+            self._resident = self._resident._replace(views=views, said=said)
+        self._view, self._said = view, said
+        return True
+
+    def _place(self, size: int) -> str:
+        """Returns where what is said of a view has room, of so many bytes."""
+        host = _RESIDENT_SHARE * system.memory()
+        device = host if self._job.task.devices.on_cpu else self._room
+        if self._resident is not None and size <= device:
+            return "device"
+        return "host" if size <= host else "file"
 
     def calls(
         self, order: Order, step: int, rows: int, take: Callable[[int, int], int]
@@ -60,17 +100,20 @@ class Source:
         """
         self._wait = _Wait()
         steps = _Steps(self._job, order, step)
-        batches = None if self._resident is not None else self._batches(steps, step)
+        resident = self._resident
+        if resident is not None and self._views is not None and not resident.said:
+            resident = None
+        batches = None if resident is not None else self._batches(steps, step)
         start = 0
         while start < len(order):
             count = take(step + start, step + len(order))
             places = np.stack([steps[start + row] for row in range(count)])
             filled = np.pad(places, ((0, rows - count), (0, 0)))
             start += count
-            batch_size = order.shape[1]
+            batch_size, size = order.shape[1], filled.shape[1] - order.shape[1]
             if batches is None:
-                assert self._resident is not None
-                yield self._resident, Draw(filled[:, :batch_size], filled[:, batch_size:]), count
+                assert resident is not None
+                yield resident, Draw(filled[:, :batch_size], filled[:, batch_size:]), count
                 continue
             found = [next(batches) for _ in range(count)]
             images = found[0] if count == 1 else np.concatenate(found)
@@ -80,6 +123,11 @@ class Source:
             data = Images(
                 np.concatenate([images, lacking]) if len(lacking) else images, labels, filled.ravel()
             )
+            if self._views is not None:
+                # Of held-out images nobody looks at what was said: in their rows is any that is there.
+                wanted = np.concatenate([filled[:, :batch_size], filled[:, :1].repeat(size, 1)], 1).ravel()
+                said = jax.tree.map(lambda column, at=wanted: column[at], self._said)
+                data = data._replace(views=np.full(filled.size, self._view, np.int32), said=said)
             self._wait.ends()
             yield data, Draw(here[:, :batch_size], here[:, batch_size:]), count
 

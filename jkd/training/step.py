@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
 
 from jkd.bilevel import hypergradient
 from jkd.data.augment import augment, resized_crop, standardise
-from jkd.methods.asked import complete
+from jkd.methods.asked import Kept, complete
 from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
 from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.devices import Devices
@@ -21,12 +21,21 @@ from jkd.training.state import Split, State
 _AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE, _DROPOUT = range(4)
 
 
+# Of the fixed views of images, the same for all runs: what teachers say of them can be shared.
+_VIEWS_SEED = 0
+
+
 class Images(NamedTuple):
-    """A data set, or a batch of it, as it is stored; `positions` are those in the training images."""
+    """A data set, or a batch of it, as it is stored; `positions` are those in the training images.
+
+    Where images are shown in fixed views, `views` says which, and `said` is what the teachers say of these.
+    """
 
     images: UInt8[Any, "examples height width channels"]
     labels: Int[Any, " examples"]
     positions: Int[Any, " examples"]
+    views: Int[Any, " examples"] | tuple[()] = ()
+    said: Kept = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +56,17 @@ class Augmentation:
         if self.resized_crop is not None:
             images = resized_crop(jax.random.fold_in(key, 0), images, self.resized_crop)
         return self.evaluate(augment(key, images, crop_padding=self.crop_padding, flip=self.flip))
+
+    def in_views(
+        self, views: Int[Any, " b"], positions: Int[Array, " b"], images: UInt8[Array, "b h w c"]
+    ) -> Float[Array, "b h w c"]:
+        """Returns images as `train` does, each in the view of this number of the image at this position."""
+
+        def one(view: Array, position: Array, image: Array) -> Array:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(_VIEWS_SEED), view), position)
+            return self.train(key, image[None])[0]
+
+        return jax.vmap(one)(views, positions, images)
 
     def evaluate(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns images standardised."""
@@ -93,9 +113,17 @@ class Seen(NamedTuple):
 
 
 def observe(task: Task, state: State, teachers: PyTree, raw: Images, raw_held_out: Images | None) -> Seen:
-    """Augments the step's batch and asks the teachers about it. Held-out images are only standardised."""
+    """Augments the step's batch and asks the teachers about it, or takes what they have said of its views.
+
+    Held-out images are only standardised.
+    """
     batch = _augmented(task, state, raw)
-    outputs = teacher_outputs(task.teachers, teachers, batch.images)
+    if raw.said:
+        said = jax.tree.map(lambda x: x.astype(jnp.float32), raw.said)
+        heads = (network.head(own) for network, own in zip(task.teachers, teachers, strict=True))
+        outputs = tuple(kept._replace(head=head) for kept, head in zip(said, heads, strict=True))
+    else:
+        outputs = teacher_outputs(task.teachers, teachers, batch.images)
     return _seen(task, state, batch, outputs, _standardised(task, raw_held_out))
 
 
@@ -129,7 +157,11 @@ def observe_together(
 
 
 def _augmented(task: Task, state: State, raw: Images) -> Batch:
-    return Batch(task.augmentation.train(_key(state, _AUGMENT), raw.images), raw.labels, raw.positions)
+    if raw.said:
+        images = task.augmentation.in_views(raw.views, raw.positions, raw.images)
+    else:
+        images = task.augmentation.train(_key(state, _AUGMENT), raw.images)
+    return Batch(images, raw.labels, raw.positions)
 
 
 def _standardised(task: Task, raw: Images | None) -> Batch | None:

@@ -28,6 +28,7 @@ SHARED = ("--teachers=tiny,tiny", "--student=tiny", "--teacher-epochs=1", "--bat
 COMMANDS = {
     "bomd": (20, "--epochs=2", "--every=4"),
     "mmkd": (8, "--epochs=2"),
+    "camkd": (6, "--epochs=3", "--teacher-views=2"),
     "compare": (
         12,
         "--methods=bomd",
@@ -61,6 +62,8 @@ def start(name, flags, folder):
     given = (TINY, *SHARED, *flags, f"--workdir={folder / 'run'}")
     if name == "compare":
         given += (f"--teacher-dir={folder / 'teachers'}",)
+    if "--teacher-views=2" in flags:
+        given += (f"--teacher-outputs={folder / 'outputs'}",)
     process = context.Process(target=call, args=(name, given, folder / "log"))
     process.start()
     return process
@@ -91,6 +94,8 @@ def outcome(folder):
     for table in sorted(folder.rglob("t*.json")):
         if table.name == "tuning.json":
             found[table.name] = json.loads(table.read_text())
+    for kept in sorted(folder.glob("outputs/*.npy")):
+        found[kept.name] = kept.read_bytes()
     for picture in sorted((folder / "run").glob("*.png")):
         found[picture.name] = True
     return found
