@@ -82,6 +82,7 @@ def stop_after(monkeypatch):
     yield after
 
 
+@pytest.mark.slow
 def test_stopped_within_an_epoch_it_goes_on_to_the_bit_with_crops_of_its_own(
     folder, tmp_path, stop_after, monkeypatch
 ):
@@ -101,7 +102,7 @@ def test_with_held_out_images_many_steps_a_call_and_killed(folder, tmp_path, com
         f"--import={TINY}",
         "--teachers=tiny",
         "--student=tiny",
-        "--epochs=6",
+        "--epochs=12",
         "--batch-size=16",
         "--every=2",
     ]
