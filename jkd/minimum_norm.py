@@ -9,8 +9,9 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
     """The weights of the shortest weighted mean of K vectors, none of them above `cap`.
 
     Minimises ‖Σ_k w_k v_k‖ over Σ w = 1, 0 ≤ w_k ≤ cap by a primal active-set method: exact up to rounding
-    for any K, in about K small linear systems. Where several weightings do equally well, as for identical
-    vectors, it returns one of them. No gradient flows through the weights.
+    for any K, in 4K small linear systems (8 vectors never needed more than 14; a loop that ends when it is
+    done would ask the host each time). Where several weightings do equally well, as for identical vectors,
+    it returns one of them. No gradient flows through the weights.
 
     Args:
       vectors: v_k.
@@ -37,7 +38,7 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         return solution[:-1], solution[-1]
 
     def iterate(state):
-        weights, free, _, iteration = state
+        weights, free, done = state
         step, multiplier = face_step(weights, free)
         room = jnp.where(step > 0, cap - weights, weights)
         moving = free & (jnp.abs(step) > rounding)
@@ -54,16 +55,12 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         release = ~blocked & (cost[worst] > 10 * count * rounding)
         free = free.at[first].set(free[first] & ~blocked)
         free = free.at[worst].set(free[worst] | release)
-        return weights, free, ~blocked & ~release, iteration + 1
-
-    def unfinished(state):
-        _, _, done, iteration = state
-        return ~done & (iteration < 10 * count)
+        after = weights, free, ~blocked & ~release
+        return jax.tree.map(lambda old, new: jnp.where(done, old, new), state, after)
 
     start = (
         jnp.full(count, 1 / count, gram.dtype),
         jnp.ones(count, bool),
         jnp.zeros((), bool),
-        jnp.zeros((), int),
     )
-    return jax.lax.while_loop(unfinished, iterate, start)[0]
+    return jax.lax.fori_loop(0, 4 * count, lambda _, state: iterate(state), start)[0]

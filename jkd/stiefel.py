@@ -6,6 +6,7 @@ or `optax.partition` and treat the others as you like. The geometry is that of A
 "Optimization Algorithms on Matrix Manifolds" (2008), with the Euclidean metric.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jkd.errors import UserError
 
-# What the first pass of CholeskyQR2 may miss orthonormality by (as a bound on the spectral norm): the Gram
-# matrix of the second pass then has a condition number below 3, and its result is orthonormal to rounding.
-_FIRST_PASS_RESIDUAL = 0.5
+# The Q factor is taken from Cholesky factors where two passes come this near to orthonormality (as a bound on
+# the spectral norm): four Newton steps then make it so to rounding, in float64 too.
+_NEAR, _NEWTON_STEPS = 0.1, 4
 
 _NO_PARAMS = (
     "A step on the Stiefel manifold starts from a point: call update(updates, state, params), with params."
@@ -53,7 +54,8 @@ def retract(x: Float[Array, "*batch n p"], tangent: Float[Array, "*batch n p"]) 
 
     Absil et al. (2008), equation 4.8. For a tangent T the singular values of X + T are at least 1, so the
     result exists and is differentiable for every T; for other matrices X + T must have full column rank.
-    Derivatives of any order are those of the closed form.
+    Derivatives of any order are those of the closed form. Where X + T lacks full rank to rounding, the result
+    is the first columns of the identity, and its derivatives are nothing to go by.
 
     Args:
         x: points on the manifold.
@@ -86,7 +88,9 @@ def random_point(
         UserError: if `shape` is not [..., n, p] with n ≥ p.
     """
     _check_shape(tuple(shape))
-    return _qf(jax.random.normal(key, tuple(shape), dtype))
+    # By Householder: drawn once, and a square one can be too ill-conditioned for `_qf` in float32.
+    q, r = jnp.linalg.qr(jax.random.normal(key, tuple(shape), dtype))
+    return q * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1)[..., None, :].astype(q.dtype)
 
 
 class MomentumState(NamedTuple):
@@ -165,21 +169,37 @@ _momentum = momentum  # `sgd` names its argument as optax.sgd does
 
 @jax.custom_jvp
 def _qf(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
-    """The Q factor of `a` whose R has a positive diagonal.
+    """The Q factor of `a` whose R has a positive diagonal; where there is none, the identity's columns.
 
-    CholeskyQR2 where it is safe for every matrix of the batch, as it always is near the manifold: matrix
-    products, where Householder QR of small matrices is slow on GPUs (Yamamoto et al. 2015, "Roundoff error
-    analysis of the CholeskyQR2 algorithm").
+    Matrix products and two Cholesky factors, after Fukaya et al. 2020 ("Shifted Cholesky QR for computing the
+    QR factorization of ill-conditioned matrices"): Householder QR of small matrices is slow on GPUs, and a
+    branch to it would wait for the host. Ours: a pass is shifted only where it must be, and what is left
+    after two is taken away by Newton steps for the Cholesky factor of a matrix near the identity, products
+    alone.
+
+    Columns that depend on each other to rounding (scaled to length 1, with a singular value below about three
+    times `_shift`) have no Q factor that means anything: Householder's is orthonormal, and arbitrary.
     """
-    q, safe = _cholesky_qr2(a)
-    return lax.cond(jnp.all(safe), lambda: q, lambda: _householder(a))
+    eye = jnp.eye(a.shape[-1], dtype=a.dtype)
+    largest = jnp.abs(a).max(-2, keepdims=True)
+    q = a / jnp.where(largest > 0, largest, 1)  # first by itself: squares would overflow
+    length = jnp.sqrt((q * q).sum(-2, keepdims=True))
+    q = q / jnp.where(length > 0, length, 1)
+    for _ in range(2):
+        gram = _gram(q)
+        q = _solve(_cholesky(gram + _shift(gram, sum(a.shape[-2:])) * eye), q)
+    near = _norm(_gram(q) - eye) < _NEAR
+    fallback = jnp.eye(a.shape[-2], a.shape[-1], dtype=a.dtype) + 0 * a  # what is not finite stays so
+    q = jnp.where(near, q, fallback)
+    for _ in range(_NEWTON_STEPS):
+        error = _gram(q) - eye
+        q = q - _matmul(q, jnp.triu(error, 1) + eye * error / 2)
+    return q
 
 
 @_qf.defjvp
 def _qf_jvp(primals, tangents):
     """dQ = Q ρ(Qᵀ dA R⁻¹) + (I − QQᵀ) dA R⁻¹, ρ(M) = tril(M, −1) − tril(M, −1)ᵀ (Absil et al., ex. 8.1.5)."""
-    # One closed form for both branches. Differentiated each by itself, the one not taken could be infinite,
-    # and a `cond` that `vmap` has turned into a `select` would make a NaN of it.
     (a,), (da,) = primals, tangents
     q = _qf(a)
     r = jnp.triu(_matmul(_transpose(q), a))
@@ -189,19 +209,17 @@ def _qf_jvp(primals, tangents):
     return q, scaled + _matmul(q, lower - _transpose(lower) - coefficients)
 
 
-def _cholesky_qr2(
-    a: Float[Array, "*batch n p"],
-) -> tuple[Float[Array, "*batch n p"], Bool[Array, "*batch"]]:
-    """Q, and whether to trust it: by how orthonormal the first pass is, which the second needs anyway."""
-    first = _solve(_cholesky(_gram(a)), a)
-    gram = _gram(first)
-    residual = jnp.abs(gram - jnp.eye(gram.shape[-1], dtype=gram.dtype)).sum(-1).max(-1)
-    return _solve(_cholesky(gram), first), residual < _FIRST_PASS_RESIDUAL
+def _norm(a: Float[Array, "*batch p p"]) -> Float[Array, "*batch 1 1"]:
+    """A bound on the spectral norm of a symmetric matrix: the largest sum of a row."""
+    return jnp.abs(a).sum(-1, keepdims=True).max(-2, keepdims=True)
 
 
-def _householder(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch n p"]:
-    q, r = jnp.linalg.qr(a)
-    return q * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1)[..., None, :].astype(q.dtype)
+def _shift(gram: Float[Array, "*batch p p"], terms: int) -> Float[Array, "*batch 1 1"]:
+    """What keeps a Cholesky factor from failing: a few roundings of the Gram matrix; 0 near the identity."""
+    rounding = 4 * math.sqrt(terms) * jnp.finfo(gram.dtype).eps
+    norm = _norm(gram)
+    near = _norm(gram - jnp.eye(gram.shape[-1], dtype=gram.dtype)) < 0.5
+    return jnp.where(near, 0, rounding * jnp.maximum(norm, 1))
 
 
 def _gram(a: Float[Array, "*batch n p"]) -> Float[Array, "*batch p p"]:

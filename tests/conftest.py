@@ -19,6 +19,8 @@ CLASSES = 4
 def pytest_runtest_setup(item):
     if item.get_closest_marker("torch") and importlib.util.find_spec("torch") is None:
         pytest.skip("needs PyTorch: pip install '.[torch]'")
+    if item.get_closest_marker("tpu") and importlib.util.find_spec("libtpu") is None:
+        pytest.skip("needs TPUs' compiler: pip install '.[tpu]'")
 
 
 @pytest.fixture(scope="session")

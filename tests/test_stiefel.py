@@ -74,6 +74,59 @@ def test_retraction_agrees_with_lapack(scale, spread):
         assert single.dtype == jnp.float32 and residual(single) < 3e-6
 
 
+def difficult(n, p, rng):
+    """Matrices of which a Q factor is hard to find, or is none."""
+    normal = rng.standard_normal
+    yield "zero", np.zeros((n, p))
+    yield "equal columns", np.ones((n, p))
+    yield "equal columns, negative", -np.ones((n, p))
+    yield "one rank missing", normal((n, p - 1)) @ normal((p - 1, p))
+    yield "half the rank", normal((n, p // 2)) @ normal((p // 2, p))
+    yield "a column of zeros", np.eye(n, p) * (np.arange(p) < p - 1)
+    yield "Hilbert", 1 / (np.arange(n)[:, None] + np.arange(p) + 1)
+    yield "Kahan", np.tril(np.full((n, p), -0.36), -1)[:, ::-1] + np.eye(n, p)[:, ::-1]
+    yield "rows of every length", normal((n, p)) * np.logspace(0, -30, n)[:, None]
+    yield "columns of every length", normal((n, p)) * np.logspace(0, -30, p)
+    yield "huge", 1e37 * normal((n, p))
+    yield "tiny", 1e-30 * normal((n, p))
+    for decades in (2, 4, 6, 8, 10, 12, 20):
+        left, right = (np.linalg.qr(normal((size, p)))[0] for size in (n, p))
+        yield f"{decades} decades", (left * np.logspace(0, -decades, p)) @ right
+        yield f"one value {decades} decades below", (left * np.r_[np.ones(p - 1), 10.0**-decades]) @ right
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (9, 4), (48, 48), (90, 60)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_retraction_of_whatever_is_orthonormal_and_as_householders(shape, dtype):
+    """In one batch, so that none is spoilt by its neighbours."""
+    names, matrices = zip(*difficult(*shape, np.random.default_rng(0)), strict=True)
+    with jax.enable_x64():
+        a = jnp.asarray(np.stack(matrices), dtype)
+        q = np.asarray(jax.jit(jax.vmap(stiefel.retract))(jnp.zeros_like(a), a), np.float64)
+        eps = float(jnp.finfo(dtype).eps)
+    scaled = np.array(a, np.float64)
+    scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-300)
+    for name, of_one, columns, expected in zip(names, q, scaled, reference_qf(scaled), strict=True):
+        assert np.abs(of_one.T @ of_one - np.eye(shape[1])).max() < 3 * sum(shape) * eps, name
+        values = np.linalg.svd(columns, compute_uv=False)
+        condition = values[0] / max(values[-1], 1e-300)
+        if values[-1] > 0 and condition * eps < 1e-5:
+            np.testing.assert_allclose(of_one, expected, atol=10 * condition * eps + 10 * eps, err_msg=name)
+
+
+def test_what_is_not_finite_is_not_hidden():
+    x = stiefel.random_point(jax.random.key(0), (4, 2))
+    for bad in (jnp.nan, jnp.inf):
+        assert not jnp.isfinite(stiefel.retract(x, x.at[1, 1].set(bad))).all()
+
+
+def test_the_program_of_a_retraction_has_no_branch():
+    x = jnp.zeros((2, 6, 3))
+    text = jax.jit(jax.grad(lambda t: stiefel.retract(x, t).sum())).lower(x).as_text()
+    assert "cholesky" in text or "potrf" in text
+    assert "stablehlo.case" not in text and "stablehlo.if" not in text and "stablehlo.while" not in text
+
+
 def test_retraction_is_of_first_order_and_stays_at_zero():
     with jax.enable_x64():
         x = stiefel.random_point(jax.random.key(0), (6, 3), float)
