@@ -16,8 +16,10 @@ from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.beginning import asked_of
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
+from jkd.training.images import Augmentation, Images
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, with_totals
+from jkd.training.step import with_totals
+from jkd.training.task import Task
 
 _NEVER = 2**30  # epochs end after so many steps, and an upper level put off by so many steps never comes
 

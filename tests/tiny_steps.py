@@ -11,8 +11,10 @@ from tiny import Tiny
 from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.calls import Draw
 from jkd.training.devices import Devices
+from jkd.training.images import Augmentation, Images
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, with_totals
+from jkd.training.step import with_totals
+from jkd.training.task import Task
 
 BATCH, CLASSES, SHAPE = 8, 4, (8, 8, 8, 3)
 EXAMPLES = 40

@@ -27,8 +27,8 @@ from jkd.teachers.stored import abstract
 from jkd.training.deployed import Deployed, DeployedNetwork
 from jkd.training.devices import Devices
 from jkd.training.evaluate import Predictor, accuracy_metrics
+from jkd.training.images import Augmentation
 from jkd.training.state import Split
-from jkd.training.step import Augmentation
 
 _BATCH = 500  # images in a compiled batch
 

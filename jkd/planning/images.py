@@ -14,7 +14,7 @@ from jkd.methods import Method
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import Data
 from jkd.teachers.teacher import Teacher
-from jkd.training.step import Augmentation
+from jkd.training.images import Augmentation
 
 # Of every run, whatever its own seed: what is held out from a teacher must be so for all its students.
 _SPLIT_SEED = 0

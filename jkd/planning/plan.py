@@ -25,7 +25,7 @@ from jkd.training.devices import Devices
 from jkd.training.job import Job
 from jkd.training.source import reading
 from jkd.training.state import optimizer
-from jkd.training.step import Task
+from jkd.training.task import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

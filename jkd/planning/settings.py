@@ -168,17 +168,14 @@ class Teachers:
     teacher_views: Annotated[
         int,
         Flag(
-            "show each image in so many fixed augmentations, of which what teachers say is kept: when all "
-            "have been seen, no teacher is asked any more; 0: always a fresh one",
+            "fixed augmentations of each image, of which what teachers say is kept: none is asked twice; 0: "
+            "always fresh ones",
             at_least=0,
         ),
     ] = 0
     teacher_outputs: Annotated[
         str | None,
-        Flag(
-            "the folder where that is kept; without --teachers it is all there is of them",
-            default="TEACHER_DIR/outputs/HASH",
-        ),
+        Flag("its folder; without --teachers, all there is of them", default="TEACHER_DIR/outputs/HASH"),
     ] = None
     teacher_outputs_in: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from jkd.models import Absent, Head, Outputs, OwnNetwork, head
 from jkd.models.own import as_outputs
 from jkd.provenance import fingerprint
 from jkd.training.asking import TeacherNetwork
-from jkd.training.step import Augmentation
+from jkd.training.images import Augmentation
 
 Channels = tuple[float, float, float]
 

@@ -11,7 +11,8 @@ from jkd.methods.base import Batch, TeacherOutputs, Variables
 from jkd.training.asking import teacher_outputs
 from jkd.training.job import Job
 from jkd.training.state import State, initial, signature, student_variables
-from jkd.training.step import Task, with_totals
+from jkd.training.step import with_totals
+from jkd.training.task import Task
 
 
 def asked_of(task: Task, shape: tuple[int, ...], state: State, teachers: tuple[TeacherOutputs, ...]) -> Kept:

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
 from jkd.methods.base import Metrics
+from jkd.training.images import Images
 from jkd.training.state import State
-from jkd.training.step import Images, Seen, Task, lower_update, observe, observe_together, upper_update
+from jkd.training.step import Seen, lower_update, observe, observe_together, upper_update
+from jkd.training.task import Task
 
 # A cycle of up to so many steps asks the teachers about all its batches at once: their answers are alive
 # together. A longer one asks step by step, and no cycle is longer than the second number.

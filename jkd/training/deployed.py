@@ -11,7 +11,7 @@ from jkd.methods.asked import depended_on
 from jkd.methods.base import Predict, Variables
 from jkd.models import Head, Outputs
 from jkd.training.state import Split, State
-from jkd.training.step import Task
+from jkd.training.task import Task
 
 
 class Deployed(NamedTuple):

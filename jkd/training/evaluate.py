@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jkd.data import batches
 from jkd.data.streamed import Images, in_batches
 from jkd.training.devices import Devices
-from jkd.training.step import Augmentation
+from jkd.training.images import Augmentation
 
 # Guo et al. 2017, "On calibration of modern neural networks", section 3.
 CALIBRATION_BINS = 15

@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from jkd.data import Dataset
 from jkd.methods.asked import Kept
-from jkd.training.step import Task
+from jkd.training.task import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from jkd.training.job import Job, Taught
 from jkd.training.progress import Progress
 from jkd.training.source import Source, steps_per_call
 from jkd.training.state import State, student_variables, with_student
-from jkd.training.step import Task
+from jkd.training.task import Task
 
 
 class Diverged(Exception):

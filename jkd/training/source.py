@@ -15,8 +15,8 @@ from jkd.errors import UserError
 from jkd.machine import system
 from jkd.methods.asked import Kept
 from jkd.training.calls import Draw
+from jkd.training.images import Images
 from jkd.training.job import Job, Views
-from jkd.training.step import Images
 
 _ACCELERATOR_STEPS_PER_CALL = 100
 # A data set stays on the device if it takes at most this share of its memory, and so does what is said of a

@@ -1,105 +1,23 @@
 """One training step of any method, as three pure functions: seeing, the upper level, the lower level."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8, UInt32
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, UInt32
 
 from jkd.bilevel import hypergradient
-from jkd.data.augment import augment, resized_crop, standardise
-from jkd.methods.asked import Kept, complete
-from jkd.methods.base import Batch, LossFn, Method, Metrics, TeacherOutputs, UpperLevel, Variables
-from jkd.training.asking import TeacherNetwork, teacher_outputs
-from jkd.training.devices import Devices
+from jkd.methods.asked import complete
+from jkd.methods.base import Batch, LossFn, Metrics, TeacherOutputs, UpperLevel, Variables
+from jkd.training.asking import teacher_outputs
+from jkd.training.images import Images
 from jkd.training.state import Split, State
+from jkd.training.task import Task
 
 # What the random numbers of a step are for; folded into its key.
 _AUGMENT, _MEMORY_UPDATE, _MEMORY_SAMPLE, _DROPOUT = range(4)
-
-
-# Of the fixed views of images, the same for all runs: what teachers say of them can be shared.
-_VIEWS_SEED = 0
-
-
-class Images(NamedTuple):
-    """A data set, or a batch of it, as it is stored; `positions` are those in the training images.
-
-    Where images are shown in fixed views, `views` says which, and `said` is what the teachers say of these.
-    """
-
-    images: UInt8[Any, "examples height width channels"]
-    labels: Int[Any, " examples"]
-    positions: Int[Any, " examples"]
-    views: Int[Any, " examples"] | tuple[()] = ()
-    said: Kept = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How images become what the networks see. `mean` and `std` are per channel, of images in [0, 1].
-
-    `resized_crop` is the least share of an image's area that a random crop keeps, None where there is none.
-    """
-
-    crop_padding: int
-    flip: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resized_crop: float | None = None
-
-    def train(self, key: PRNGKeyArray, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Returns images cropped, flipped and standardised."""
-        if self.resized_crop is not None:
-            images = resized_crop(jax.random.fold_in(key, 0), images, self.resized_crop)
-        return self.evaluate(augment(key, images, crop_padding=self.crop_padding, flip=self.flip))
-
-    def in_views(
-        self, views: Int[Any, " b"], positions: Int[Array, " b"], images: UInt8[Array, "b h w c"]
-    ) -> Float[Array, "b h w c"]:
-        """Returns images as `train` does, each in the view of this number of the image at this position."""
-
-        def one(view: Array, position: Array, image: Array) -> Array:
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(_VIEWS_SEED), view), position)
-            return self.train(key, image[None])[0]
-
-        return jax.vmap(one)(views, positions, images)
-
-    def evaluate(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Returns images standardised."""
-        return standardise(images, jnp.asarray(self.mean), jnp.asarray(self.std))
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a step needs to know and never changes."""
-
-    method: Method
-    student: Any
-    teachers: tuple[TeacherNetwork, ...]
-    optimizer: optax.GradientTransformation
-    augmentation: Augmentation
-    epoch_steps: int
-    total_steps: int
-    devices: Devices
-    # The student's learning rate at a step, as a fraction of its highest.
-    relative_rate: optax.Schedule = lambda step: 1.0
-    label_smoothing: float = 0.0
-
-    def upper_due(self, step: int) -> bool:
-        """Whether the step is one with an update of the upper level."""
-        level = self.method.upper_level
-        if level is None:
-            return False
-        due = step % level.every == level.every - 1
-        if level.at_epoch_end:
-            due |= step % self.epoch_steps == self.epoch_steps - 1
-        if level.memory is not None:
-            due &= step > 0  # nothing has been remembered before the first step
-        return due
 
 
 class Seen(NamedTuple):

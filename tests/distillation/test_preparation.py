@@ -13,8 +13,8 @@ from jkd.methods.base import Preparation
 from jkd.models import Outputs
 from jkd.training.asking import TeacherNetwork
 from jkd.training.devices import Devices
+from jkd.training.images import Augmentation
 from jkd.training.state import Split
-from jkd.training.step import Augmentation
 
 
 class Network:

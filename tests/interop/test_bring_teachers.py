@@ -8,7 +8,7 @@ import pytest
 
 from jkd.teachers import parse
 from jkd.teachers.stored import read
-from jkd.training.step import Augmentation
+from jkd.training.images import Augmentation
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install '.[torch]'")
 from pytorch_networks import VGG13, ResNet18  # noqa: E402

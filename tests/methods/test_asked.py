@@ -14,8 +14,9 @@ from jkd import methods
 from jkd.methods.asked import Unasked, asked, complete, keep
 from jkd.methods.base import Batch, Loss, Method, Variables, no_variables
 from jkd.training.asking import TeacherNetwork, teacher_outputs
+from jkd.training.images import Images
 from jkd.training.state import initial, signature
-from jkd.training.step import Images, lower_update, observe, upper_update, with_totals
+from jkd.training.step import lower_update, observe, upper_update, with_totals
 
 IMAGES = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
 NETWORKS = tuple(map(TeacherNetwork.of, TEACHERS))

@@ -15,8 +15,10 @@ from jkd.models.layers import BatchNorm
 from jkd.training.asking import TeacherNetwork, teacher_outputs
 from jkd.training.calls import Draw, compile_call
 from jkd.training.devices import Devices
+from jkd.training.images import Augmentation, Images
 from jkd.training.state import initial, optimizer
-from jkd.training.step import Augmentation, Images, Task, with_totals
+from jkd.training.step import with_totals
+from jkd.training.task import Task
 
 BATCH, CLASSES, SIZE, STEPS = 16, 4, 8, 12
 SHAPE = (BATCH, SIZE, SIZE, 3)
