@@ -1,4 +1,4 @@
-"""Killed dozens of times at random moments, runs and comparisons end as if nothing had happened, to the bit."""
+"""Killed dozens of times at random moments, runs and comparisons end as if never disturbed, to the bit."""
 
 import json
 import multiprocessing
