@@ -1,5 +1,7 @@
 """The shortest weighted mean of vectors: a small quadratic program, solved inside a compiled step."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -22,7 +24,8 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
     vectors = jax.lax.stop_gradient(vectors)
     count = len(vectors)
     cap = max(cap, 1 / count)
-    gram = jnp.matmul(vectors, vectors.T, precision=jax.lax.Precision.HIGHEST)
+    product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    gram = product(vectors, vectors.T)
     largest = jnp.abs(gram).max()
     gram = gram / jnp.where(largest > 0, largest, 1.0)
     rounding = jnp.finfo(gram.dtype).eps
@@ -34,7 +37,7 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         block = jnp.where(both_free, gram, 0.0) + jnp.diag(jnp.where(free, rounding, 1.0))
         ones = free.astype(gram.dtype)
         system = jnp.block([[block, ones[:, None]], [ones[None, :], jnp.zeros((1, 1), gram.dtype)]])
-        solution = jnp.linalg.solve(system, jnp.append(-ones * (gram @ weights), 0.0))
+        solution = jnp.linalg.solve(system, jnp.append(-ones * product(gram, weights), 0.0))
         return solution[:-1], solution[-1]
 
     def iterate(state):
@@ -49,7 +52,7 @@ def minimum_norm_weights(vectors: Float[Array, "vectors dimensions"], cap: float
         bound = jnp.where(step[first] > 0, cap, 0.0)
         weights = weights.at[first].set(jnp.where(blocked, bound, weights[first]))
         # At the minimum over a face the bound that costs most is given up; where none costs, this is the end.
-        slope = gram @ weights + multiplier
+        slope = product(gram, weights) + multiplier
         cost = jnp.where(free, -jnp.inf, jnp.where(weights > 0, slope, -slope))
         worst = jnp.argmax(cost)
         release = ~blocked & (cost[worst] > 10 * count * rounding)

@@ -4,6 +4,7 @@ Each value belongs to one example, but depends on the whole batch. Both networks
 flattened; they may differ in shape after the batch axis.
 """
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -48,7 +49,7 @@ def angle(a: Float[Array, "batch ..."], b: Float[Array, "batch ..."]) -> Float[A
 
 def _similarities(x: Float[Array, "batch ..."]) -> Float[Array, "batch batch"]:
     x = x.reshape(len(x), -1)
-    return unit_vectors(x @ x.T)
+    return unit_vectors(jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST))
 
 
 def _differences(x: Float[Array, "batch ..."]) -> Float[Array, "batch batch features"]:
@@ -68,4 +69,4 @@ def _distances(x: Float[Array, "batch ..."]) -> Float[Array, "batch batch"]:
 
 def _cosines(x: Float[Array, "batch ..."]) -> Float[Array, "batch batch batch"]:
     directions = unit_vectors(_differences(x))
-    return jnp.einsum("ijd,ikd->ijk", directions, directions)
+    return jnp.einsum("ijd,ikd->ijk", directions, directions, precision=jax.lax.Precision.HIGHEST)

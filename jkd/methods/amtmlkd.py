@@ -75,7 +75,8 @@ def amtmlkd(
         del progress
         latent, common = variables.params["latent"], variables.params["common"]
         pooled = jax.lax.stop_gradient(student.embedding)
-        log_weights = jax.nn.log_softmax((latent * common) @ pooled.T, axis=0)
+        scores = jnp.matmul(latent * common, pooled.T, precision=jax.lax.Precision.HIGHEST)
+        log_weights = jax.nn.log_softmax(scores, axis=0)
         seen_student, seen_teachers = logits_for_kd(student, teachers, standardise_logits)
         log_teachers = jax.nn.log_softmax(stacked_logits(seen_teachers) / temperature)
         log_target = jax.nn.logsumexp(log_weights[..., None] + log_teachers, axis=0)

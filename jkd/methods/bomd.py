@@ -123,13 +123,13 @@ def bomd(
         ce = cross_entropy(student, batch)
         divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature).mean(1)
         weights = softmax(upper["kd"])
-        weighted_kd = weights @ divergences
+        weighted_kd = jnp.vdot(weights, divergences, precision=jax.lax.Precision.HIGHEST)
         total = ce + alpha * jnp.exp(upper.get("log_alpha", 0.0)) * weighted_kd
         metrics = {"ce": ce, "kd": weighted_kd, "weight_logits": weights}
         if alignment:
             distances = alignment_distances(variables.params, student, teachers, standardise_teachers).mean(1)
             weights = softmax(upper["alignment"])
-            weighted_distance = weights @ distances
+            weighted_distance = jnp.vdot(weights, distances, precision=jax.lax.Precision.HIGHEST)
             total += beta * jnp.exp(upper.get("log_beta", 0.0)) * weighted_distance
             metrics |= {"alignment": weighted_distance, "weight_features": weights}
         if learn_scales:

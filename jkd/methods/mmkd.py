@@ -228,4 +228,4 @@ def _gram(outputs: Outputs | TeacherOutputs, normalised: bool) -> Float[Array, "
     flat = outputs.features[-1].reshape(len(outputs.logits), -1)
     if normalised:
         flat = unit_vectors(flat)
-    return flat @ flat.T
+    return jnp.matmul(flat, flat.T, precision=jax.lax.Precision.HIGHEST)
