@@ -35,6 +35,7 @@ def session() -> dict[str, Any]:
         "commit": _commit(),
         "code": jkd_code(),
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "processes": jax.process_count(),
     }
 
 

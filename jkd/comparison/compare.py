@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +49,11 @@ class Compare:
     ] = None
     shard: Annotated[
         str | None,
-        Flag("I/N, with I from 1 to N: every N-th run from the I-th on, no tables", default="all runs"),
+        Flag(
+            "I/N, with I from 1 to N: every N-th run from the I-th on, no tables; auto/N, or auto in arrays "
+            "of SLURM's: I as the cluster numbers this job",
+            default="all runs",
+        ),
     ] = None
     tune: Annotated[
         bool, Flag("choose hyperparameters first, on a tenth of the training images, never on test")
@@ -88,7 +93,7 @@ def compare(
     """
     with time_limit(base.execution):
         settings = Compare(**resolve(Compare, vars(settings)))
-        _check(settings)
+        _check(settings, base)
         return _compare(settings, base, hyperparameters, published or {})
 
 
@@ -133,7 +138,11 @@ def _compare(
     return made
 
 
-def _check(settings: Compare) -> None:
+def _check(settings: Compare, base: Experiment) -> None:
+    if base.execution.distributed:
+        raise UserError(
+            "--distributed is of a single run; a comparison divides its runs among hosts by --shard=I/N"
+        )
     for name, example in _EXAMPLES.items():
         flag, values = name.replace("_", "-"), getattr(settings, name)
         if not values:
@@ -184,7 +193,24 @@ def _choices(settings: Compare, given: Mapping[str, Mapping[str, Any]]) -> list[
 
 
 def _shard(text: str | None) -> tuple[int, int]:
+    """Returns which of how many shards this is, the first being 1."""
     first, slash, count = (text or "1/1").partition("/")
-    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise UserError(f"--shard={text}: it must be I/N with I from 1 to N, such as 1/4")
+    if first == "auto":
+        first, found = _number_in_array()
+        count = count if slash else found
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        told = f" ({first or 'no number'} of {count or 'how many is unknown'})" if "auto" in str(text) else ""
+        raise UserError(
+            f"--shard={text}{told}: it must be I/N with I from 1 to N, such as 1/4, or auto/N in an array of "
+            "SLURM's or an indexed Job of Kubernetes'"
+        )
     return int(first), int(count)
+
+
+def _number_in_array() -> tuple[str, str]:
+    """Returns the number that a cluster has given this job, counted from 1, and of how many; or nothing."""
+    place = os.environ.get("JOB_COMPLETION_INDEX", "")  # Kubernetes', counted from 0
+    least = os.environ.get("SLURM_ARRAY_TASK_MIN", "")
+    if number := os.environ.get("SLURM_ARRAY_TASK_ID", ""):
+        place = str(int(number) - int(least)) if number.isdecimal() and least.isdecimal() else ""
+    return str(int(place) + 1) if place.isdecimal() else "", os.environ.get("SLURM_ARRAY_TASK_COUNT", "")

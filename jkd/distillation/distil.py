@@ -10,7 +10,7 @@ from jkd import run as run_folder
 from jkd.distillation.preparation import prepare
 from jkd.distillation.summary import headline, summarise
 from jkd.distillation.views import in_views
-from jkd.machine import files
+from jkd.machine import files, hosts
 from jkd.planning.identity import made_by_other_code
 from jkd.planning.plan import Plan
 from jkd.planning.settings import Execution
@@ -86,7 +86,8 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
         state, signatures = begin(job, variables)
         if ready:
             rating = ready.rating
-            check_same(run, who, rating, signatures)
+            if hosts.is_first():
+                check_same(run, who, rating, signatures)
             taught = Taught(variables, rating.logits)
         state, found = prepare(job, variables, state, tuple(t.name for t in who), run.workdir)
         if rating and job.views:
@@ -99,6 +100,7 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
         summary["notes"] = list(plan.notes)
         _draw(run, summary)  # first: a run that is finished lacks nothing
         run.finish(summary)
+        hosts.meet(f"{run.workdir} is finished")
         print(f"{run.workdir} is finished: {headline(summary)}", flush=True)
         return run_folder.read(run.workdir)
 
@@ -116,7 +118,7 @@ def _ready(teacher: Teacher | Plan) -> Teacher:
         cache_programs(teacher.experiment.execution)
         state, _ = begin(teacher.job, ())
         return dataclasses.replace(expected, variables=student_variables(state))
-    if not (teacher.folder / "summary.json").exists():
+    if not hosts.agreed((teacher.folder / "summary.json").exists):
         distil(teacher)
     else:
         found = run_folder.read(teacher.folder)
@@ -137,6 +139,8 @@ def _by_whom(contents: Contents) -> str:
 
 
 def _draw(run: Run, summary: dict[str, Any]) -> None:
+    if not hosts.is_first():
+        return
     draw(
         run.records,
         run.workdir / PICTURE,

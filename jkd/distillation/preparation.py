@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jkd.data.streamed import select
-from jkd.machine import archive, files
+from jkd.machine import archive, files, hosts
 from jkd.methods.base import Examples, Preparation
 from jkd.training.asking import teacher_outputs
 from jkd.training.evaluate import Predictor
@@ -42,13 +42,14 @@ def prepare(
     if method.prepare is None:
         return state, {}
     # The report is written last: where it is, all is.
-    if (folder / _REPORT).exists():
+    if hosts.agreed((folder / _REPORT).exists):
         found = _read(folder, state.stats.method)
     else:
         learned_from = np.setdiff1d(job.train_indices, job.held_out)
         seen = (_examples(job, teachers, indices) for indices in (learned_from, job.held_out))
         found = method.prepare(state.stats.method, names, *seen)
-        _write(folder, found)
+        if hosts.is_first():
+            _write(folder, found)
     print(found.text, flush=True)
     state = state._replace(stats=state.stats._replace(method=found.state))
     return state, {"preparation": found.report}

@@ -24,7 +24,7 @@ from jkd.errors import UserError
 from jkd.experiments import own_code
 from jkd.experiments.parser import Parser
 from jkd.flags import settings
-from jkd.machine import process, system
+from jkd.machine import hosts, process, system
 from jkd.machine.process import Interrupted
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import plan
@@ -156,6 +156,8 @@ def guard(prog: str, call: Callable[[], Any]) -> None:
             line = f"{prog}: {' '.join(line.split())}"
         with suppress(OSError):  # the terminal is gone
             print(line, file=sys.stderr if status in (1, 2) else sys.stdout, flush=True)
+        if status == 2 and hosts.joined():
+            os._exit(status)  # without waiting for the others, who may not know of it
         process.leave(status)
 
 
@@ -165,6 +167,8 @@ def _mistake(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, Diverged):
         return str(error), 1
+    if (lost := hosts.lost(error)) is not None:
+        return lost, 2
     if isinstance(error, BrokenPipeError):
         process.discard(1)  # else the interpreter complains once more at its end
         return "the output's reader is gone; the same command goes on from what was saved", 2

@@ -37,6 +37,7 @@ class Interrupted(Exception):
 
 
 _limited = False  # whether there is a `time_limit`, whose signal is SIGALRM
+_passed_on = False  # whether JAX has SIGTERM, so that all processes of a run stop at one step
 _received: list[list[int]] = []  # for each `heard` that is open, the signals since the outermost began
 
 
@@ -80,9 +81,15 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
         received.append(number)
         if interrupt:
             raise Stopped(number)
+        if _passed_on:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     _received.append(received)
-    taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    taken = [
+        number
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN and not (_passed_on and number == signal.SIGTERM)
+    ]
     before = {number: signal.signal(number, handle) for number in taken}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
@@ -124,6 +131,12 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         raise Interrupted(stopped.signal, f"stopped by {called(stopped.signal)}; {GOES_ON}") from None
     finally:
         _limited = False
+
+
+def passed_on() -> None:
+    """Leaves SIGTERM from now on to JAX, which tells a run's processes; the others become SIGTERM."""
+    global _passed_on
+    _passed_on = True
 
 
 def called(number: int) -> str:

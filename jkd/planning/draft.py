@@ -43,6 +43,10 @@ class Draft(NamedTuple):
         made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
         experiment = dataclasses.replace(given, hyperparameters=own, **made)
         recipe.check(experiment.recipe, experiment.data, experiment.teachers)
+        if experiment.execution.distributed and experiment.teachers.teacher_views:
+            raise UserError(
+                "--teacher-views and --distributed: give one of them; views are of one host so far"
+            )
         check_held_out(experiment.data, given.method, method)
         if isinstance(experiment.student.student, str):
             try:

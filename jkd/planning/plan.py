@@ -10,6 +10,7 @@ from jkd import data, models
 from jkd.data import Dataset
 from jkd.data.lessons import taught
 from jkd.errors import UserError
+from jkd.machine import hosts
 from jkd.planning import identity as known
 from jkd.planning import recipe as recipes
 from jkd.planning import settings
@@ -106,6 +107,8 @@ def plans(experiments: Sequence[Experiment]) -> list[Plan]:
         UserError: a setting is unknown, out of range, or does not fit another, the data or the machine. All
             settings are checked before any image is read.
     """
+    if any(experiment.execution.distributed for experiment in experiments):
+        hosts.join()
     drafts = [Draft.of(experiment) for experiment in experiments]
     for source in dict.fromkeys(draft.source for draft in drafts):
         data.check(*source)

@@ -218,6 +218,7 @@ class Execution:
     ] = None
     checkpoint_every: Annotated[int, Flag("epochs between checkpoints", at_least=1)] = 1
     eval_batch_size: Annotated[int, Flag("images in a batch of evaluation", at_least=1)] = 500
+    distributed: Annotated[bool, Flag("on all hosts of a cluster; each starts this same command")] = False
     time_limit: Annotated[
         float | None,
         Flag(

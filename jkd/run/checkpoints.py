@@ -6,10 +6,12 @@ had, with their digest. Orbax sees no flipped bit in an array, so what is read i
 
 import importlib
 import logging
+import operator
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from jkd.errors import UserError
-from jkd.machine import files, system
+from jkd.machine import files, hosts, system
 from jkd.provenance import checksum
 
 _SEAL = "seal"
@@ -131,6 +133,8 @@ def restore_newest(
             rewind(step, None if sealed is None else sealed["records"])
         except UserError as error:
             failed[step] = error
+        if not hosts.agreed(partial(operator.not_, step in failed)):
+            failed.setdefault(step, Damaged(f"{folder / str(step)} is damaged"))
             continue
         for later, why in failed.items():
             print(
@@ -139,7 +143,9 @@ def restore_newest(
                 flush=True,
             )
             # Orbax saves none before its newest; moved, not deleted, as only the one before it proved whole.
-            _replace(folder / str(later), folder.parent / "damaged" / str(later))
+            if hosts.is_first():
+                _replace(folder / str(later), folder.parent / "damaged" / str(later))
+        hosts.meet("damaged checkpoints are set aside")
         manager.reload()
         return step, state
     if failed:
@@ -201,7 +207,7 @@ def _filled(state: Mapping[str, PyTree]) -> dict[str, PyTree]:
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

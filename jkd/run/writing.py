@@ -1,4 +1,4 @@
-"""A run's folder, open for writing by one process."""
+"""A run's folder, open for writing by one process, or by several of which one writes."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from jkd.errors import UserError
-from jkd.machine import files, system
+from jkd.machine import files, hosts, system
 from jkd.machine.files import InUse as InUse
 from jkd.provenance import session
 from jkd.run import checkpoints
@@ -32,8 +32,10 @@ class Run:
         self._room = 0
 
     @classmethod
-    def open(cls, workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> Self:
+    def open(cls, workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> "Run":
         """Makes a run's folder, or reopens that of the same configuration.
+
+        Where several processes have joined for a run, the first writes, and all save and restore together.
 
         Args:
             workdir: The folder; it and its parents are made where missing.
@@ -45,7 +47,12 @@ class Run:
                 (the differences are listed).
         """
         folder = Path(workdir)
-        here = files.plain(config)
+        run = cls._open(folder, files.plain(config)) if hosts.is_first() else _Following(folder)
+        hosts.meet(f"open {folder}")
+        return run
+
+    @classmethod
+    def _open(cls, folder: Path, here: dict[str, Any]) -> Self:
         files.check_name(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -177,3 +184,28 @@ class Run:
     @cached_property
     def _events(self) -> Events:
         return Events(self.workdir / "tensorboard")
+
+
+class _Following(Run):
+    """A run's folder in the processes that do not write it: they take part in its checkpoints alone."""
+
+    def __init__(self, workdir: Path):
+        self.workdir = workdir
+        self._lock = os.open(os.devnull, os.O_RDONLY)
+        self._room = 0
+
+    @property
+    def records(self) -> list[Record]:
+        return read(self.workdir).records
+
+    def log(self, step: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def save(self, step: int, state: Mapping[str, PyTree]) -> None:
+        checkpoints.save(self._checkpoints, step, state, {})  # the first process writes the seal
+
+    def restore(self, abstract: Mapping[str, PyTree]) -> tuple[int, dict[str, PyTree]] | None:
+        return checkpoints.restore_newest(self._checkpoints, abstract, lambda step, mark: None)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._checkpoints.wait_until_finished()

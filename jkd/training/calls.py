@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Bool, Int, PyTree
 
 from jkd.methods.base import Metrics
@@ -55,8 +56,10 @@ class _Program:
     """A function, compiled when it is first called, and the bytes that it takes on one device: arguments,
     results and what lies between, as the compiler says; 0 where it does not say, or was not called."""
 
-    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = ()):
-        self._compiled = jax.jit(function, donate_argnums=donate)
+    def __init__(
+        self, function: Callable[..., Any], donate: tuple[int, ...] = (), placed: NamedSharding | None = None
+    ):
+        self._compiled = jax.jit(function, donate_argnums=donate, out_shardings=placed)
         self.trace = self._compiled.trace
         self.memory = 0
 
@@ -84,8 +87,8 @@ def _single(task: Task) -> Call:
     def see(state: State, teachers: PyTree, data: Images, train: Any, held_out: Any) -> Seen:
         return observe(task, state, teachers, *_pick(task, data, train, held_out))
 
-    upper = _Program(partial(upper_update, task), donate=(0,))
-    lower = _Program(partial(lower_update, task), donate=(0,))
+    upper = _Program(partial(upper_update, task), (0,), task.devices.whole)
+    lower = _Program(partial(lower_update, task), (0,), task.devices.whole)
 
     def run(state: State, teachers: PyTree, data: Images, draw: Draw, step: int, count: int):
         del count
@@ -155,7 +158,7 @@ def _loop(task: Task, steps: int) -> Call:
         body = partial(cycle, first=state.step, teachers=teachers, data=data, of=of)
         return jax.lax.fori_loop(0, cycles, body, (state, kept))
 
-    program = _Program(loop, donate=(0,))
+    program = _Program(loop, (0,), task.devices.whole)
 
     def describe(draw: Draw, step: int, count: int) -> _Cycles:
         start, due, lengths = (np.zeros(cycles, kind) for kind in (np.int32, bool, np.int32))

@@ -1,4 +1,4 @@
-"""One mesh axis over all local devices: the batch is split along it, everything else is whole on each."""
+"""One mesh axis over all devices: the batch is split along it, everything else is whole on each."""
 
 import dataclasses
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jkd.errors import UserError
+from jkd.machine import hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Devices:
 
     @classmethod
     def all(cls) -> "Devices":
-        """Returns all local devices along the axis `data`."""
-        return cls(Mesh(np.asarray(jax.local_devices()), ("data",)))
+        """Returns all devices along the axis `data`: of every process, where several have joined."""
+        return cls(Mesh(np.asarray(jax.devices()), ("data",)))
 
     @property
     def count(self) -> int:
@@ -46,8 +47,17 @@ class Devices:
         return -(-size // self.count) * self.count
 
     def replicate(self, tree: Any) -> Any:
-        """Puts a pytree in full on every device."""
-        return jax.device_put(tree, self.whole)
+        """Puts a pytree in full on every device. Each process has it whole."""
+        if not hosts.joined():
+            return jax.device_put(tree, self.whole)
+
+        def put(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+                return leaf
+            # `device_put` would compare the processes' values, on all of them.
+            return jax.make_array_from_process_local_data(self.whole, np.asarray(leaf), np.shape(leaf))
+
+        return jax.tree.map(put, tree)
 
     def shard(self, tree: Any) -> Any:
         """Splits arrays inside a compiled program along their first axis."""

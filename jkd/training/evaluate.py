@@ -33,11 +33,10 @@ class Predictor:
     ):
         self._devices, self._batch_size = devices, devices.round_up(batch_size)
 
-        @jax.jit
         def predict(variables: PyTree, images):
             return function(variables, devices.shard(augmentation.evaluate(images)))
 
-        self._predict = predict
+        self._predict = jax.jit(predict, out_shardings=devices.whole)  # whole, for every process to read
 
     def __call__(self, variables: PyTree, images: Images) -> Any:
         """Returns what the function gives for all images, as numpy arrays."""

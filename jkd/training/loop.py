@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jkd.data import epoch_indices
-from jkd.machine import process
+from jkd.machine import hosts, process
 from jkd.machine.process import Interrupted
 from jkd.run import Run
 from jkd.training import deployed
@@ -31,10 +31,13 @@ class Diverged(Exception):
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], int]]:
-    """Gives a function that returns the number of the signal that asked to stop, or 0."""
-    with process.heard("saving after this step; once is enough") as asked_to_stop:
-        yield asked_to_stop
+def _signals() -> Iterator[Callable[[int], int]]:
+    """Gives a function of the step that returns the number of the signal that asked to stop, or 0."""
+    with process.heard("saving after this step; once is enough") as heard:
+        if hosts.joined():
+            yield lambda step: hosts.stopped_at(step, heard())
+        else:
+            yield lambda step: heard()
 
 
 def train(job: Job, taught: Taught, state: State, run: Run) -> State:
@@ -65,9 +68,9 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
             while step < task.total_steps:
                 epoch = step // epoch_steps
                 end = (epoch + 1) * epoch_steps
-                if not source.epoch(epoch, asked_to_stop):
+                if not source.epoch(epoch, partial(asked_to_stop, step)):
                     run.save(step, _items(task, state, teachers))
-                    _stop(job, run, step, asked_to_stop())
+                    _stop(job, run, step, asked_to_stop(step))
                 order = epoch_indices(job.seed, epoch, job.train_indices, job.batch_size)
                 speed.epoch()
                 unread: tuple[int, Any] | None = None
@@ -82,10 +85,10 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
                         step += count
                         speed.advance(count)
                         progress.advance(count, epoch + 1, speed.images_per_second, loss, top1)
-                        if asked_to_stop() and step < end:
+                        if step < end and (asked := asked_to_stop(step)):
                             _check_finite(unread, run)
                             run.save(step, _items(task, state, teachers))
-                            _stop(job, run, step, asked_to_stop())
+                            _stop(job, run, step, asked)
                 _check_finite(unread, run)
                 jax.block_until_ready(state)
                 reading = source.record(speed.seconds)
@@ -99,9 +102,9 @@ def train(job: Job, taught: Taught, state: State, run: Run) -> State:
                 if (epoch + 1) % job.checkpoint_every == 0 or epoch + 1 == job.epochs:
                     run.save(step, _items(task, state, teachers))
                 progress.epoch(record, speed.seconds_left(task.total_steps - step))
-                if asked_to_stop() and step < task.total_steps:
+                if step < task.total_steps and (asked := asked_to_stop(step)):
                     run.save(step, _items(task, state, teachers))
-                    _stop(job, run, step, asked_to_stop())
+                    _stop(job, run, step, asked)
     finally:
         progress.close()
     return state

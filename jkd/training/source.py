@@ -46,7 +46,7 @@ class Source:
         self._resident: Images | None = None
         if job.dataset.streamed:
             return
-        stats = job.task.devices.mesh.devices.flat[0].memory_stats() or {}
+        stats = job.task.devices.mesh.local_devices[0].memory_stats() or {}
         self._room = _RESIDENT_SHARE * stats.get("bytes_limit", np.inf)
         every = np.arange(len(job.dataset.train_labels), dtype=np.int32)
         data = Images(job.dataset.train_images, job.dataset.train_labels, every)

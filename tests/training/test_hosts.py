@@ -1,0 +1,123 @@
+"""Several processes train one run: as one process with as many devices, whatever becomes of one of them."""
+
+import random
+import signal
+from pathlib import Path
+
+import chex
+import pytest
+
+import jkd
+from jkd.run import read
+
+TINY = f"--import={Path(__file__).parents[1] / 'tiny.py'}"
+pytestmark = pytest.mark.slow
+
+
+def flags(folder, *more):
+    recipe = ["--teachers=tiny,tiny", "--student=tiny", "--batch-size=32", "--beta=1", "--epochs=4"]
+    return [TINY, *recipe, "--teacher-epochs=2", f"--workdir={folder}", *more]
+
+
+def start(command_line, processes, devices, method, *given):
+    """Starts the processes as SLURM would."""
+    job = random.randrange(10**6)
+    started = []
+    for number in range(processes):
+        slurm = {
+            "SLURM_JOB_ID": job,
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_NTASKS": processes,
+            "SLURM_PROCID": number,
+            "SLURM_LOCALID": number,
+        }
+        within = ("env", *(f"{name}={value}" for name, value in slurm.items()))
+        started.append(command_line.start(method, *given, "--distributed", devices=devices, within=within))
+    return started
+
+
+def end(processes):
+    """Waits; returns each one's status, output and errors."""
+    told = [process.communicate(timeout=500) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, told, strict=True)]
+
+
+def wait_for(process, text):
+    said = ""
+    for line in process.stdout:
+        said += line
+        if text in line:
+            return
+    pytest.fail(f"it ended without '{text}': {said}{process.stderr.read()}")
+
+
+def came_to(folder):
+    """A run's records, but for what depends on time and machine, and the student's variables."""
+    machines = ("time/", "memory/")
+    records = [
+        {n: v for n, v in record.items() if not n.startswith(machines)} for record in read(folder).records
+    ]
+    return records, jkd.load(folder).variables
+
+
+def assert_same(folder, other):
+    chex.assert_trees_all_close(came_to(folder), came_to(other), rtol=1e-4, atol=1e-4)
+
+
+def succeed(processes):
+    ended = end(processes)
+    assert [(status, errors) for status, _, errors in ended] == [(0, "")] * len(processes)
+    assert all(not out for _, out, _ in ended[1:])  # the first prints
+    return ended[0][1]
+
+
+def test_processes_compute_what_as_many_devices_do(command_line):
+    few = ("--teachers=tiny:untrained,tiny:untrained", "--epochs=1")
+    for method in ("bomd", "mmkd"):
+        succeed(start(command_line, 2, 4, method, *flags(f"{method}-of-2", *few)))
+        succeed([command_line.start(method, *flags(f"{method}-of-1", *few), devices=8)])
+        assert_same(command_line.folder / f"{method}-of-1", command_line.folder / f"{method}-of-2")
+    succeed(start(command_line, 8, 1, "bomd", *flags("bomd-of-8", *few)))
+    assert_same(command_line.folder / "bomd-of-8", command_line.folder / "bomd-of-2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command_line):
+    succeed([command_line.start("bomd", *flags("undisturbed"), devices=2)])
+    return command_line.folder / "undisturbed"
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_if_one_dies_the_others_end_and_the_run_goes_on(command_line, undisturbed, victim):
+    folder = f"killed{victim}"
+    processes = start(command_line, 2, 1, "bomd", *flags(folder))
+    wait_for(processes[0], "epoch 2/")
+    processes[victim].kill()
+    survivor = processes[1 - victim]
+    _, errors = survivor.communicate(timeout=60)
+    assert survivor.returncode != 0
+    assert "another process of this run has ended" in errors
+    assert errors.count("\n") == 1, errors
+    processes[victim].communicate()
+    out = succeed([command_line.start("bomd", *flags(folder), devices=2)])  # with another number of processes
+    assert "resumed at step" in out
+    assert_same(command_line.folder / folder, undisturbed)
+
+
+def test_preempted_in_one_process_all_save_at_the_same_step(command_line, undisturbed):
+    processes = start(command_line, 2, 1, "bomd", *flags("preempted"))
+    wait_for(processes[0], "epoch 2/")
+    processes[1].send_signal(signal.SIGTERM)
+    (status, out, errors), (other, _, more) = end(processes)
+    assert (status, other) == (128 + signal.SIGTERM,) * 2, errors + more
+    assert "saved at step" in out
+    assert read(command_line.folder / "preempted").summary is None
+    assert "resumed at step" in succeed(start(command_line, 2, 1, "bomd", *flags("preempted")))
+    assert_same(command_line.folder / "preempted", undisturbed)
+
+
+def test_no_cluster_is_told_in_one_line(command_line):
+    ended = command_line.run("bomd", *flags("nowhere"), "--distributed")
+    assert ended.returncode == 2
+    assert "--distributed" in ended.stderr and ended.stderr.count("\n") == 1
+    assert not (command_line.folder / "nowhere").exists()
