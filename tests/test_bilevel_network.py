@@ -112,6 +112,7 @@ def test_exact_estimators_agree_with_finite_differences(double, estimator, remat
         chex.assert_trees_all_close(projection.T @ projection, jnp.eye(3), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_exact_estimators_agree_with_each_other_in_float32():
     run, upper = build(jnp.float32)
     reference = run(upper, estimator="reverse").gradient
@@ -119,6 +120,7 @@ def test_exact_estimators_agree_with_each_other_in_float32():
         assert relative(run(upper, **options).gradient, reference) < 1e-5
 
 
+@pytest.mark.slow
 def test_approximations_approach_finite_differences(double):
     run, upper, differences = double
     with jax.enable_x64():

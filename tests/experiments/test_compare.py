@@ -113,6 +113,7 @@ def test_shards_share_teachers_and_merge_into_the_same_tables(command_line, whol
     assert measured(folder) == measured(whole[0], seeds="0")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_told_in_the_table_and_others_go_on(command_line, whole):
     # In the folder of the comparison above, so that what did not change is not repeated.
     flags = (*FLAGS, "--workdir=whole_comparison", "--aver.alpha=1e38", "--baseline=scratch")
@@ -127,6 +128,7 @@ def test_a_run_that_diverges_is_told_in_the_table_and_others_go_on(command_line,
     assert again.returncode == 0 and "not finite" not in again.stdout.split("| method")[0]
 
 
+@pytest.mark.slow
 def test_a_method_has_a_second_row_by_another_name(command_line, whole):
     flags = (*FLAGS, "--methods=aver,weak=aver", "--weak.alpha=0", "--seeds=0", "--workdir=whole_comparison")
     result = command_line.run("compare", *flags)

@@ -138,6 +138,7 @@ def test_eight_devices_compute_what_one_computes(command_line):
     chex.assert_trees_all_close(*students, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(command_line):
     result = command_line.run(
         "scratch", "--student=resnet8", "--epochs=2", "--learning-rate=1e30", "--workdir=diverged"

@@ -97,6 +97,7 @@ def test_a_finished_run_is_held_against_its_records_when_it_is_found(tmp_path, t
         jkd.distil("scratch", **settings)
 
 
+@pytest.mark.slow
 def test_a_damaged_teacher_is_told_however_it_is_found(tmp_path, tiny_npz):
     settings = tiny.settings(tmp_path, dataset=f"npz:{tiny_npz}", epochs=1, teacher_epochs=1)
     jkd.distil("aver", **settings)

@@ -82,7 +82,7 @@ def train(method, teachers, relative_rate=lambda step: 1.0):
 
 
 # Those whose programs take longest to compile, and share their parts with others.
-SLOW = ("amal",)
+SLOW = ("amal", "mkcd", "mmkd")
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in methods.METHODS]
 
 

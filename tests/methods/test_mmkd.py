@@ -175,7 +175,7 @@ def compiled(function, *arguments):
     return jax.jit(function, compiler_options=FAST_COMPILATION)(*arguments)
 
 
-@pytest.fixture(scope="module", params=["linear", "conv"])
+@pytest.fixture(scope="module", params=["linear", pytest.param("conv", marks=pytest.mark.slow)])
 def ours_and_published(request):
     form = request.param
 

@@ -57,6 +57,7 @@ def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monk
     assert learned(experiment, tmp_path / "host") == plain
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_close_to_float32(experiment, tmp_path):
     losses = {}
     for dtype in ("float32", "bfloat16"):
