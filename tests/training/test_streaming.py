@@ -75,7 +75,7 @@ def stop_after(monkeypatch):
 
         @contextmanager
         def signals():
-            yield lambda: signal.SIGTERM if next(counted) >= calls else 0
+            yield lambda step: signal.SIGTERM if next(counted) >= calls else 0
 
         monkeypatch.setattr(loop, "_signals", signals)
 
