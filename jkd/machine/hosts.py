@@ -38,9 +38,9 @@ def join() -> None:
             f"--distributed: JAX could not join the processes of a cluster ({told[:200]}); start one process "
             "on each host by SLURM (srun), Open MPI, Kubernetes or on a TPU pod, or leave it out"
         ) from None
-    # Preemption is told by JAX to all of them at one step; the other ways to stop a run are made to be it.
-    process.passed_on()
     if joined():
+        # JAX tells all of them of a preemption at one step; the other ways to stop a run are made to be it.
+        process.passed_on()
         _tell_in_a_line()
     if not is_first():
         process.discard(1)

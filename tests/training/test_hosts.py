@@ -116,6 +116,15 @@ def test_preempted_in_one_process_all_save_at_the_same_step(command_line, undist
     assert_same(command_line.folder / "preempted", undisturbed)
 
 
+def test_a_cluster_of_one_process_hears_signals_itself(command_line):
+    given = (TINY, "--student=tiny", "--epochs=400", "--workdir=alone")
+    (process,) = start(command_line, 1, 1, "scratch", *given)
+    wait_for(process, "epoch 2/")
+    process.send_signal(signal.SIGTERM)
+    ((status, out, _),) = end([process])
+    assert status == 128 + signal.SIGTERM and "saved at step" in out
+
+
 def test_no_cluster_is_told_in_one_line(command_line):
     ended = command_line.run("bomd", *flags("nowhere"), "--distributed")
     assert ended.returncode == 2
