@@ -2,10 +2,10 @@
 
     python benchmarks/mmkd_cycle.py                # jkd alone, on whatever device JAX finds
     python benchmarks/mmkd_cycle.py --torch        # beside a plain PyTorch version, in turns in the same run
+    python benchmarks/mmkd_cycle.py --torch --views   # and jkd with what the teachers say of views in memory
 
-jkd runs its own trainer: augmentation, metrics and the hard buffer are in the time; reading images from disk
-and evaluation are not. The PyTorch version is given ready tensors. The first repeat, which compiles, is left
-out.
+Both augment and count metrics; the hard buffer is in the time, reading images from disk and evaluation are
+not. The first repeat, which compiles, is left out.
 """
 
 import argparse
@@ -33,11 +33,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cycles", type=int, help="cycles a repeat (default: 1 on the CPU, else 40)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--torch", action="store_true", help="time a plain PyTorch version too (VGG only)")
+    parser.add_argument("--views", action="store_true", help="time jkd with --teacher-views too")
     return parser.parse_args()
 
 
-def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
-    """Returns what runs `args.cycles` cycles of jkd's trainer and waits for them."""
+def jkd_cycles(args: argparse.Namespace, views: bool) -> Callable[[], None]:
+    """Returns what runs `args.cycles` cycles of jkd's trainer and waits for them; with `views` the teachers
+    are not asked."""
     import jax
     from random_images import training
 
@@ -46,7 +48,9 @@ def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
     device = jax.devices()[0]
     args.cycles = args.cycles or (1 if device.platform == "cpu" else 40)
     run = training(
-        methods.create("mmkd", regressor=args.regressor, every=EVERY),
+        methods.create(
+            "mmkd", regressor=args.regressor, every=EVERY, weight_inputs="raw", teacher_maps="raw"
+        ),
         args.student,
         args.teachers.split(","),
         steps=EVERY * args.cycles,
@@ -54,6 +58,7 @@ def jkd_cycles(args: argparse.Namespace) -> Callable[[], None]:
         batch_size=args.batch_size,
         image_size=args.image_size,
         dtype=args.dtype,
+        views=views,
     )
     print(f"jax {jax.__version__} on {device.device_kind}", flush=True)
     return run
@@ -104,12 +109,11 @@ def measure(runs: dict[str, Callable[[], None]], images: int, repeats: int) -> N
             f"{name}: median {statistics.median(values):.1f} images/s, "
             f"least {min(values):.1f}, most {max(values):.1f}"
         )
-    if len(rates) == 2:
-        ours, theirs = rates.values()
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        print(
-            f"ratio: median {statistics.median(ratios):.2f}, least {min(ratios):.2f}, most {max(ratios):.2f}"
-        )
+    torch = rates.pop("torch", [])
+    for name, values in rates.items() if torch else ():
+        ratios = [a / b for a, b in zip(values, torch, strict=True)]
+        spread = f"least {min(ratios):.2f}, most {max(ratios):.2f}"
+        print(f"{name} / torch: median {statistics.median(ratios):.2f}, {spread}")
 
 
 def main() -> None:
@@ -118,7 +122,9 @@ def main() -> None:
         # JAX would take most of a GPU's memory for itself.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print(f"command: {' '.join(sys.argv)}\npython {platform.python_version()}, {platform.machine()}")
-    runs = {"jkd": jkd_cycles(args)}
+    runs = {"jkd": jkd_cycles(args, views=False)}
+    if args.views:
+        runs["jkd with views"] = jkd_cycles(args, views=True)
     if args.torch:
         runs["torch"] = torch_cycles(args)
     measure(runs, args.cycles * EVERY * args.batch_size, args.repeats)

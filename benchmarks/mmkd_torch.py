@@ -2,7 +2,8 @@
 
 It computes the same terms the way one would write them in PyTorch: eager modules, the unrolled steps on
 functional copies of the parameters, and automatic differentiation through them. Teacher outputs for the
-buffer's batch are computed once. VGG only, without augmentation.
+buffer's batch are computed once. Images are resident, cropped, flipped and standardised as jkd's are, and a
+step has the metrics that every step of jkd has. VGG only.
 """
 
 from typing import NamedTuple
@@ -77,6 +78,25 @@ class Seen(NamedTuple):
     features: list[Tensor]
 
 
+def augmented(images: Tensor) -> Tensor:
+    """Crops out of a border of 4 zeros, flips and standardises images of bytes, each by chance."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (4, 4, 4, 4))
+    rows, columns = (torch.randint(0, 9, (count, 1), device=images.device) for _ in range(2))
+    rows, columns = (
+        start + torch.arange(n, device=images.device) for start, n in ((rows, height), (columns, width))
+    )
+    flip = torch.rand((count, 1), device=images.device) < 0.5
+    columns = torch.where(flip, columns.flip(1), columns)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    cropped = padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return (cropped.float() / 255 - 0.5) / 0.25
+
+
+def norm(tensors: list[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
 def gram(features: Tensor) -> Tensor:
     flat = features.flatten(1)
     return flat @ flat.T
@@ -100,9 +120,11 @@ class Cycle:
         torch.manual_seed(0)
         count, shape = len(teachers), (10 * batch_size, 3, image_size, image_size)
         self.batch_size = batch_size
-        self.images = torch.randn(shape, device=device)
+        self.images = torch.randint(0, 256, shape, device=device, dtype=torch.uint8)
         self.labels = torch.randint(0, classes, shape[:1], device=device)
-        self.buffer_images, self.buffer_labels = self.images[:BUFFER].clone(), self.labels[:BUFFER].clone()
+        self.buffer_images = torch.randn((BUFFER, *shape[1:]), device=device)
+        self.buffer_labels = torch.randint(0, classes, (BUFFER,), device=device)
+        self.totals: dict[str, Tensor] = {}
         self.teachers = [VGG(name, classes).to(device).eval() for name in teachers]
         self.lower = Lower(student, classes, count, regressor).to(device)
         self.of_logits = weight_network(classes * (count + 1), count).to(device)
@@ -130,15 +152,30 @@ class Cycle:
 
     def train(self) -> None:
         chosen = torch.randint(0, len(self.labels), (self.batch_size,), device=self.labels.device)
-        seen = self.see(self.images[chosen], self.labels[chosen])
+        seen = self.see(augmented(self.images[chosen]), self.labels[chosen])
         logits, features, mapped = self.lower(seen.images)
         loss = F.cross_entropy(logits, seen.labels) + self.matching(seen, logits, features, mapped)
         self.optimizer.zero_grad()
         loss.backward()
+        student = list(self.lower.student.parameters())
+        before = [p.detach().clone() for p in student]
         self.optimizer.step()
         wrong = logits.argmax(1) != seen.labels
+        self.count(loss, wrong, student, before)
         places = torch.randperm(BUFFER, device=wrong.device)[: int(wrong.sum())]
         self.buffer_images[places], self.buffer_labels[places] = seen.images[wrong], seen.labels[wrong]
+
+    @torch.no_grad()
+    def count(self, loss: Tensor, wrong: Tensor, student: list[Tensor], before: list[Tensor]) -> None:
+        """Adds a step's metrics to their totals."""
+        metrics = {
+            "loss": loss.detach(),
+            "top1": 1 - wrong.float().mean(),
+            "gradient_norm": norm([p.grad for p in student]),
+            "update_norm": norm([p - b for p, b in zip(student, before, strict=True)]),
+            "parameter_norm": norm(student),
+        }
+        self.totals = {name: value + self.totals.get(name, 0) for name, value in metrics.items()}
 
     def update_weight_networks(self) -> None:
         chosen = torch.randperm(BUFFER, device=self.labels.device)[: self.batch_size]

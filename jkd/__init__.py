@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from jkd.planning.experiment import Experiment
     from jkd.planning.plan import Plan
     from jkd.teachers import Teacher
-    from jkd.training.loop import Diverged
+    from jkd.training.together import Diverged
 
 __all__ = [
     "Data",

@@ -89,7 +89,9 @@ class Setting:
             return None
         value = _converted(self.kind, given)
         if value is _Wrong:
-            raise UserError(f"{flag_name(self.name)}={given!r}: it must be {self.kind.words}")
+            shown = " ".join(repr(given).split())  # a network shows itself in many lines
+            shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+            raise UserError(f"{flag_name(self.name)}={shown}: it must be {self.kind.words}")
         self.flag.check(self.name, value)
         return value
 

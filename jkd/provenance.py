@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jkd import __version__
+from jkd.machine import hosts
 
 JKD = Path(__file__).resolve().parent
 """Where jkd's own source lies."""
@@ -28,7 +29,7 @@ def session() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(sys.orig_argv),
+        "command": _command(),
         "host": platform.node(),
         "python": platform.python_version(),
         "versions": {"jkd": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -37,6 +38,12 @@ def session() -> dict[str, Any]:
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "processes": jax.process_count(),
     }
+
+
+def _command() -> str:
+    """Returns what was typed; that of a notebook's kernel nobody typed, and it works only once."""
+    kernel = any("ipykernel" in argument for argument in sys.orig_argv)
+    return "a notebook's cell" if kernel else shlex.join(sys.orig_argv)
 
 
 def fingerprint(arrays: PyTree) -> str:
@@ -76,7 +83,8 @@ def checksum(arrays: PyTree) -> str:
 
     Hashing every byte would take a tenth of the time of saving it. This is the SHA-256 of the sums of each
     array's blocks of 32 KiB, as words of 64 bits: it finds what befalls a disk, and proves nothing against a
-    forger. A named tuple and a dictionary of the same names are the same.
+    forger. A named tuple and a dictionary of the same names are the same. Of an array that is split over
+    processes each sums its own rows: the blocks' sums alone are exchanged.
     """
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(leaf)
@@ -86,12 +94,30 @@ def checksum(arrays: PyTree) -> str:
     }
     hashed = hashlib.sha256()
     for name, leaf in sorted(leaves.items()):
-        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
-        whole = content.size - content.size % _BLOCK
         hashed.update(f"{name} {leaf.dtype}{list(leaf.shape)}".encode())
-        hashed.update(content[:whole].view(np.uint64).reshape(-1, _BLOCK // 8).sum(1).data)
-        hashed.update(content[whole:].data)
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            sums, rest = (hosts.summed(part) for part in _sums(_own_rows(leaf)))
+        else:
+            sums, rest = _sums(np.ascontiguousarray(leaf))
+        hashed.update(sums.data)
+        hashed.update(rest.data)
     return hashed.hexdigest()
+
+
+def _sums(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sums of an array's blocks, and the bytes after the last of them."""
+    content = array.reshape(-1).view(np.uint8)
+    whole = content.size - content.size % _BLOCK
+    return content[:whole].view(np.uint64).reshape(-1, _BLOCK // 8).sum(1), content[whole:]
+
+
+def _own_rows(array: jax.Array) -> np.ndarray:
+    """Returns an array with what this process has of it, and zeros: no two processes have the same byte."""
+    own = np.zeros(array.shape, array.dtype)
+    for shard in array.addressable_shards:
+        if shard.replica_id == 0:
+            own[shard.index] = shard.data
+    return own
 
 
 def _commit() -> str | None:

@@ -71,6 +71,16 @@ def confidence(
     return _less_for_more(jax.vmap(cross_entropy, in_axes=(0, None))(teacher_logits, labels))
 
 
+def label_probability(
+    teacher_logits: Float[Array, "teachers batch classes"], labels: Int[Array, " batch"]
+) -> Float[Array, "teachers batch"]:
+    """The probability p_k(y) that each teacher gives an example's label, at temperature 1.
+
+    What a weighting can be made of and none itself: it sums to anything from 0 to K.
+    """
+    return jnp.take_along_axis(jax.nn.softmax(teacher_logits), labels[None, :, None], axis=-1)[..., 0]
+
+
 def gradient_consensus(
     student_logits: Float[Array, "batch classes"],
     teacher_logits: Float[Array, "teachers batch classes"],

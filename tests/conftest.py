@@ -19,8 +19,18 @@ CLASSES = 4
 def pytest_runtest_setup(item):
     if item.get_closest_marker("torch") and importlib.util.find_spec("torch") is None:
         pytest.skip("needs PyTorch: pip install '.[torch]'")
+    if item.get_closest_marker("notebooks") and importlib.util.find_spec("jupytext") is None:
+        pytest.skip("needs a kernel: pip install '.[notebooks]'")
     if item.get_closest_marker("tpu") and importlib.util.find_spec("libtpu") is None:
         pytest.skip("needs TPUs' compiler: pip install '.[tpu]'")
+
+
+def pytest_runtest_teardown(item):
+    """Forgets what a test imported from its own folder: the next may bring another module of that name."""
+    if (folder := getattr(item, "funcargs", {}).get("tmp_path")) is not None:
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None)).startswith(f"{folder}/"):
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

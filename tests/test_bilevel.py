@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from double import double_precision
 
 from jkd.bilevel import ESTIMATORS, hypergradient
 from jkd.errors import UserError
@@ -69,13 +70,13 @@ def error(estimated, exact):
     return float(jnp.linalg.norm(estimated - exact) / jnp.linalg.norm(exact))
 
 
-@pytest.mark.parametrize("estimator", ["unrolled", "reverse"])
+@pytest.mark.parametrize("options", [{}, {"loop": True}, {"estimator": "reverse"}], ids=str)
 @pytest.mark.parametrize("rematerialise", [False, True])
 @pytest.mark.parametrize("steps", [1, 4])
-def test_exact_estimators_equal_the_closed_form(estimator, rematerialise, steps):
-    with jax.enable_x64():
+def test_exact_estimators_equal_the_closed_form(options, rematerialise, steps):
+    with double_precision():
         problem, upper, params = quadratic()
-        result = estimate(problem, upper, params, steps, estimator=estimator, rematerialise=rematerialise)
+        result = estimate(problem, upper, params, steps, rematerialise=rematerialise, **options)
         end, _ = problem.after(upper, params, steps)
         chex.assert_trees_all_close(result.params, end, rtol=1e-10)
         chex.assert_trees_all_close(result.aux, end, rtol=1e-10)
@@ -84,7 +85,7 @@ def test_exact_estimators_equal_the_closed_form(estimator, rematerialise, steps)
 
 
 def test_truncated_converges_in_the_steps_it_goes_back_through():
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
         steps = 5
         end, _ = problem.after(upper, params, steps)
@@ -104,7 +105,7 @@ def test_truncated_converges_in_the_steps_it_goes_back_through():
 
 
 def test_one_step_is_exact_for_one_step_and_converges_with_the_learning_rate():
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
         one = estimate(problem, upper, params, 1, estimator="one-step")
         assert (
@@ -126,7 +127,7 @@ def test_one_step_is_exact_for_one_step_and_converges_with_the_learning_rate():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_first_order_is_the_limit_of_a_small_inner_rate(steps):
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
         direct = problem.c * upper
         limit = estimate(problem, upper, params, steps, estimator="first-order")
@@ -149,7 +150,7 @@ def test_first_order_is_the_limit_of_a_small_inner_rate(steps):
 
 
 def test_one_step_difference_is_of_second_order():
-    with jax.enable_x64():
+    with double_precision():
 
         def inner_loss(params, upper, state, batch):
             return jnp.sum(jnp.sin(params * upper) + jnp.exp(params) * upper**2), state
@@ -170,7 +171,7 @@ def test_one_step_difference_is_of_second_order():
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(RATE), optax.sgd(RATE, 0.5)], ids=["sgd", "momentum"])
 def test_neumann_series_converges_at_the_solution(optimizer):
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, _ = quadratic()
         exact = problem.exact_at_solution(upper)
         errors = [
@@ -187,7 +188,7 @@ def test_neumann_series_converges_at_the_solution(optimizer):
 
 
 def test_conjugate_gradients_are_exact_at_the_solution_after_as_many_terms_as_dimensions():
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, _ = quadratic()
         options = {"estimator": "implicit", "solver": "cg"}
         exact = problem.exact_at_solution(upper)
@@ -207,7 +208,7 @@ def test_conjugate_gradients_are_exact_at_the_solution_after_as_many_terms_as_di
 
 
 def test_implicit_error_falls_as_the_inner_problem_converges():
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
         for options in ({"terms": 40}, {"solver": "cg", "terms": 5}):
             errors = [
@@ -223,7 +224,7 @@ def test_implicit_error_falls_as_the_inner_problem_converges():
 
 def test_implicit_goes_through_every_inner_loss():
     """Where the last loss does not know the upper variables, as in MMKD, their gradient must not vanish."""
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, _ = quadratic()
         without = Quadratic(jnp.eye(5), jnp.zeros((5, 3)), problem.t, problem.c)
         both = problem._replace(a=problem.a + jnp.eye(5))  # what the two losses have in common, twice
@@ -251,7 +252,7 @@ def test_implicit_goes_through_every_inner_loss():
 
 
 def test_learning_rate_as_an_upper_variable():
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
 
         def inner_loss(params, rates, state, batch):
@@ -278,10 +279,10 @@ def test_learning_rate_as_an_upper_variable():
                 chex.assert_trees_all_close(gradient[name], (after - before) / 2e-5, rtol=1e-7)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_traced_values_may_be_arguments_or_closed_over(estimator):
+@pytest.mark.parametrize("options", [*({"estimator": name} for name in ESTIMATORS), {"loop": True}], ids=str)
+def test_traced_values_may_be_arguments_or_closed_over(options):
     """jit and vmap around, int leaves in the states, and derivatives of the result with respect to data."""
-    with jax.enable_x64():
+    with double_precision():
         problem, upper, params = quadratic()
         optimizer = optax.adam(optax.cosine_decay_schedule(RATE, 10))
 
@@ -294,8 +295,8 @@ def test_traced_values_may_be_arguments_or_closed_over(estimator):
                 inner_loss,
                 lambda params, upper, state, _: (((params - target) ** 2).sum(), state["seen"]),
                 optimizer,
-                estimator=estimator,
                 rematerialise=True,
+                **options,
             )
             state = {"seen": jnp.array(7), "key": jax.random.key(0)}
             return function(upper, params, optimizer.init(params), state, [batch, 2 * batch], ())
@@ -305,7 +306,7 @@ def test_traced_values_may_be_arguments_or_closed_over(estimator):
         chex.assert_trees_all_close(
             many.gradient, jnp.stack([result(problem.t, batch).gradient for batch in batches]), rtol=1e-6
         )
-        steps_seen = 0 if estimator == "first-order" else 2  # its aux is that of the start
+        steps_seen = 0 if options.get("estimator") == "first-order" else 2  # its aux is that of the start
         chex.assert_trees_all_equal(many.aux, jnp.full(2, 7 + steps_seen))
         step = 1e-4 * jnp.ones(5)
         jacobian = jax.jacfwd(lambda t: result(t, batches[0]).gradient)(problem.t)
@@ -328,7 +329,13 @@ def test_mistakes_are_told_in_one_line():
 
     mistakes = {
         "Unknown estimator 'unroled' .did you mean 'unrolled'": {"estimator": "unroled"},
-        "Unknown option 'terms' of the estimator 'unrolled': it has none": {"terms": 3},
+        "Unknown option 'last' of the estimator 'reverse': it has none": {"estimator": "reverse", "last": 3},
+        "loop=True .* one inner loss": {
+            "loop": True,
+            "inner_loss": [problem.inner_loss, problem.outer_loss],
+            "batches": [(), ()],
+        },
+        "loop=True .* batches of one structure": {"loop": True, "batches": [jnp.zeros(2), jnp.zeros(3)]},
         "Unknown option 'term' .* give terms, solver, damping": {"estimator": "implicit", "term": 3},
         "Unknown solver 'lu'": {"estimator": "implicit", "solver": "lu"},
         "terms=0": {"estimator": "implicit", "terms": 0},

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from double import double_precision
 
 from jkd import stiefel
 from jkd.bilevel import hypergradient
@@ -91,7 +92,7 @@ def relative(a, b):
 @pytest.fixture(scope="module")
 def double():
     """The problem in float64 and its hypergradient by central differences of the outer loss."""
-    with jax.enable_x64():
+    with double_precision():
         run, upper = build(jnp.float64)
         vector, unravel = jax.flatten_util.ravel_pytree(upper)
         size = 1e-5
@@ -101,12 +102,12 @@ def double():
         return run, upper, differences
 
 
-@pytest.mark.parametrize("estimator", ["unrolled", "reverse"])
+@pytest.mark.parametrize("options", [{}, {"loop": True}, {"estimator": "reverse"}], ids=str)
 @pytest.mark.parametrize("rematerialise", [False, True])
-def test_exact_estimators_agree_with_finite_differences(double, estimator, rematerialise):
+def test_exact_estimators_agree_with_finite_differences(double, options, rematerialise):
     run, upper, differences = double
-    with jax.enable_x64():
-        result = run(upper, estimator=estimator, rematerialise=rematerialise)
+    with double_precision():
+        result = run(upper, rematerialise=rematerialise, **options)
         chex.assert_trees_all_close(result.gradient, differences, rtol=1e-4, atol=1e-8)
         projection = result.params["projection"]
         chex.assert_trees_all_close(projection.T @ projection, jnp.eye(3), atol=1e-12)
@@ -116,14 +117,14 @@ def test_exact_estimators_agree_with_finite_differences(double, estimator, remat
 def test_exact_estimators_agree_with_each_other_in_float32():
     run, upper = build(jnp.float32)
     reference = run(upper, estimator="reverse").gradient
-    for options in ({}, {"rematerialise": True}):
+    for options in ({}, {"rematerialise": True}, {"loop": True}, {"loop": True, "rematerialise": True}):
         assert relative(run(upper, **options).gradient, reference) < 1e-5
 
 
 @pytest.mark.slow
 def test_approximations_approach_finite_differences(double):
     run, upper, differences = double
-    with jax.enable_x64():
+    with double_precision():
         errors = [
             relative(run(upper, estimator="truncated", last=last).gradient, differences)
             for last in range(1, STEPS + 1)

@@ -70,3 +70,16 @@ def test_what_cannot_be_parsed_is_a_users_mistake(arguments, words):
 def test_what_is_out_of_range_is_a_users_mistake(values, words):
     with pytest.raises(UserError, match=words):
         resolve(owner, values)
+
+
+def test_a_value_that_shows_itself_in_many_lines_is_told_in_one():
+    class Network:
+        def __repr__(self):
+            return "Network(\n  (body): Layer()\n" + 100 * "  (more): Layer()\n" + ")"
+
+    for given in ({"rate": Network()}, {"rate": [Network()]}):
+        with pytest.raises(
+            UserError, match=r"--rate=\[?Network\( \(body\): Layer\(\).*\.\.\.: it must be"
+        ) as told:
+            resolve(owner, given)
+        assert "\n" not in str(told.value) and len(str(told.value)) < 200

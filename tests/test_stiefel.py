@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from double import double_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -31,7 +32,7 @@ def tangent_at(x, key, scale=1.0):
 @settings(max_examples=6, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**31), double=st.booleans())
 def test_projection_is_tangent_idempotent_and_self_adjoint(shape, seed, double):
-    with jax.enable_x64(double):
+    with double_precision(double):
         dtype, tolerance = (jnp.float64, 1e-12) if double else (jnp.float32, 2e-5)
         keys = jax.random.split(jax.random.key(seed), 3)
         x = stiefel.random_point(keys[0], shape, dtype)
@@ -49,7 +50,7 @@ def test_projection_is_tangent_idempotent_and_self_adjoint(shape, seed, double):
 @settings(max_examples=10, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**31), double=st.booleans(), exponent=st.integers(-8, 25))
 def test_retraction_is_the_q_factor_for_any_length_of_the_step(shape, seed, double, exponent):
-    with jax.enable_x64(double):
+    with double_precision(double):
         dtype, tolerance = (jnp.float64, 1e-12) if double else (jnp.float32, 5e-6)
         key, other = jax.random.split(jax.random.key(seed))
         x = stiefel.random_point(key, shape, dtype)
@@ -62,7 +63,7 @@ def test_retraction_is_the_q_factor_for_any_length_of_the_step(shape, seed, doub
 @pytest.mark.parametrize("spread", [0.0, 3.0, 6.0, 12.0])
 def test_retraction_agrees_with_lapack(scale, spread):
     """Also where the Gram matrix overflows (scale) or is singular (spread: decades of singular values)."""
-    with jax.enable_x64():
+    with double_precision():
         keys = jax.random.split(jax.random.key(3), 3)
         a = stiefel.random_point(keys[0], (3, 9, 5), float) * jnp.logspace(0, -spread, 5)
         a = scale * (a @ stiefel.random_point(keys[1], (5, 5), float))
@@ -100,7 +101,7 @@ def difficult(n, p, rng):
 def test_retraction_of_whatever_is_orthonormal_and_as_householders(shape, dtype):
     """In one batch, so that none is spoilt by its neighbours."""
     names, matrices = zip(*difficult(*shape, np.random.default_rng(0)), strict=True)
-    with jax.enable_x64():
+    with double_precision():
         a = jnp.asarray(np.stack(matrices), dtype)
         q = np.asarray(jax.jit(jax.vmap(stiefel.retract))(jnp.zeros_like(a), a), np.float64)
         eps = float(jnp.finfo(dtype).eps)
@@ -128,7 +129,7 @@ def test_the_program_of_a_retraction_has_no_branch():
 
 
 def test_retraction_is_of_first_order_and_stays_at_zero():
-    with jax.enable_x64():
+    with double_precision():
         x = stiefel.random_point(jax.random.key(0), (6, 3), float)
         t = tangent_at(x, jax.random.key(1))
         chex.assert_trees_all_close(stiefel.retract(x, 0 * t), x, atol=1e-14)
@@ -139,7 +140,7 @@ def test_retraction_is_of_first_order_and_stays_at_zero():
 @pytest.mark.parametrize("scale", [1.0, 1e9])  # the matrix products, and the general QR
 @pytest.mark.parametrize("vmap", [False, True])
 def test_derivatives(scale, vmap):
-    with jax.enable_x64():
+    with double_precision():
         x = stiefel.random_point(jax.random.key(0), (2, 5, 3), float)
         t = tangent_at(x, jax.random.key(1))
         stretch = jnp.array([1.0, 1.0, 1 / scale])  # qf does not see it, the Gram matrix's condition does
@@ -153,7 +154,7 @@ def test_derivatives(scale, vmap):
 
 
 def test_derivative_equals_that_of_the_library():
-    with jax.enable_x64():
+    with double_precision():
         x = stiefel.random_point(jax.random.key(0), (5, 3), float)
         t = tangent_at(x, jax.random.key(1))
         weights = jax.random.normal(jax.random.key(2), (5, 3), float)
@@ -190,7 +191,7 @@ def test_ten_thousand_float32_steps_stay_on_the_manifold():
 
 
 def test_descent_finds_the_dominant_subspace():
-    with jax.enable_x64():
+    with double_precision():
         a = jnp.diag(jnp.array([5.0, 4.0, 1.0, 0.5, 0.1]))
         optimizer = stiefel.sgd(optax.cosine_decay_schedule(0.05, 200), momentum=0.9)
         x = stiefel.random_point(jax.random.key(0), (5, 2), float)

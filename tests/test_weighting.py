@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from double import double_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -55,7 +56,7 @@ LOSSES = {
 
 
 def test_ebkd_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         weights = WEIGHTS["ebkd_entropy"](STUDENT, TEACHERS)
         chex.assert_trees_all_close(weights, np.array(PUBLISHED["ebkd_entropy"]), rtol=1e-10)
         loss = jnp.mean(weights * divergences(STUDENT, TEACHERS, T))
@@ -63,7 +64,7 @@ def test_ebkd_agrees_with_published_code():
 
 
 def test_confidence_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         weights = WEIGHTS["confidence"](STUDENT, TEACHERS)
         chex.assert_trees_all_close(weights, np.array(PUBLISHED["confidence"]), rtol=1e-10)
         loss = jnp.mean(weights * divergences(STUDENT, TEACHERS, T))
@@ -76,7 +77,7 @@ def test_confidence_agrees_with_published_code():
 @pytest.mark.parametrize("case", PUBLISHED["gradient_consensus"])
 def test_gradient_consensus_agrees_with_published_code(case):
     teachers, cap = int(case.split()[0]), float(case.split()[-1])
-    with jax.enable_x64():
+    with double_precision():
         consensus = jax.jit(weighting.gradient_consensus, static_argnames="cap")
         weights = consensus(STUDENT, 3 * draw(20 + teachers, teachers, 6, 7), T, cap=cap)
         expected = np.array(PUBLISHED["gradient_consensus"][case])[:, None]
@@ -97,7 +98,7 @@ def test_weights_are_a_share_and_finite_with_gradients(name, student, teachers):
 @few
 @given(st.permutations(range(3)), st.integers(0, 10_000))
 def test_permuted_teachers_have_permuted_weights_and_the_same_loss(name, order, seed):
-    with jax.enable_x64():
+    with double_precision():
         student, teachers = 3 * draw(seed, 6, 7), 3 * draw(seed + 1, 3, 6, 7)
         permuted = teachers[np.array(order)]
         weights = WEIGHTS[name](student, teachers)
@@ -135,7 +136,7 @@ def test_demkd_entropy_is_its_formula():
 
 
 def test_gradient_consensus_is_about_the_gradients_of_kd():
-    with jax.enable_x64():
+    with double_precision():
         gradient = jax.grad(lambda s, t: kd(s, t, T).mean())
         gradients = jnp.stack([gradient(jnp.asarray(STUDENT), t).mean(axis=0) for t in TEACHERS])
         expected = minimum_norm_weights(gradients, 0.6)[:, None]
@@ -206,7 +207,7 @@ DROPPING = jax.jit(weighting.teacher_dropping)
 @few
 @given(st.integers(0, 10_000), st.floats(1e-5, 10))
 def test_minimum_norm_weights_are_optimal(count, cap, seed, spread):
-    with jax.enable_x64():
+    with double_precision():
         vectors = draw(seed, 5) + spread * draw(seed + 1, count, 5)
         weights = jitted_minimum(vectors, cap=cap)
         assert weights.min() >= 0 and weights.max() <= cap

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 from tiny import Tiny
 
-from jkd.training.asking import TeacherNetwork, teacher_outputs
-from jkd.training.calls import Draw
-from jkd.training.devices import Devices
-from jkd.training.images import Augmentation, Images
-from jkd.training.state import initial, optimizer
-from jkd.training.step import with_totals
-from jkd.training.task import Task
+from jkd.steps.asking import TeacherNetwork, teacher_outputs
+from jkd.steps.calls import Draw
+from jkd.steps.devices import Devices
+from jkd.steps.images import Augmentation, Images
+from jkd.steps.state import initial, optimizer
+from jkd.steps.step import with_totals
+from jkd.steps.task import Task
 
 BATCH, CLASSES, SHAPE = 8, 4, (8, 8, 8, 3)
 EXAMPLES = 40

@@ -49,9 +49,9 @@ def hypergradient(
     """Makes the function that takes inner steps and differentiates the outer loss after them.
 
     The steps are unrolled in Python, because a convolution inside a loop is slow on CPUs; compile time
-    grows with their number. The losses may close over arrays, traced ones too. All of it runs under `jit`,
-    with sharded arrays, and differentiates what is run: momentum, weight decay, batch statistics, a
-    projection onto a manifold.
+    grows with their number (not with `loop`). The losses may close over arrays, traced ones too. All of
+    it runs under `jit`, with sharded arrays, and differentiates what is run: momentum, weight decay, batch
+    statistics, a projection onto a manifold.
 
     Args:
         inner_loss: (params, upper, state, batch) → (scalar, new state). `state` is any pytree that a loss
@@ -64,8 +64,8 @@ def hypergradient(
         estimator: a name in `ESTIMATORS`; their docstrings give bias, cost and memory of each.
         rematerialise: spend time to save memory: hold no inner step's activations while another is
             differentiated.
-        **options: options of the estimator: `last` (truncated), `epsilon` (one-step), `terms`, `solver`,
-            `damping` (implicit).
+        **options: options of the estimator: `loop` (unrolled), `last` (truncated), `epsilon` (one-step),
+            `terms`, `solver`, `damping` (implicit).
 
     Returns:
         (upper, params, opt_state, state, inner_batches, outer_batch) → `Hypergradient`. `inner_batches` is
@@ -100,11 +100,11 @@ def hypergradient(
         inner_batches: Sequence[PyTree],
         outer_batch: PyTree,
     ) -> Hypergradient:
+        losses, batches = _losses_and_batches(inner_loss, inner_batches)
+        checked = {id(loss): _checked_inner(loss) for loss in losses}
         problem = Problem(
-            tuple(
-                _checked_inner(loss, batch)
-                for loss, batch in zip(*_losses_and_batches(inner_loss, inner_batches), strict=True)
-            ),
+            tuple(checked[id(loss)] for loss in losses),
+            tuple(batches),
             _checked_outer(outer_loss, outer_batch),
             (lambda upper: optimizer) if fixed else optimizer,
         )
@@ -128,8 +128,8 @@ def _losses_and_batches(inner_loss, batches) -> tuple[Sequence[InnerLoss], Seque
     return losses, batches
 
 
-def _checked_inner(inner_loss: InnerLoss, batch: PyTree):
-    def loss(params, upper, state):
+def _checked_inner(inner_loss: InnerLoss) -> InnerLoss:
+    def loss(params, upper, state, batch):
         value, new_state = _pair("inner_loss", "new state", inner_loss(params, upper, state, batch))
         if jax.tree.map(_signature, new_state) != jax.tree.map(_signature, state):
             raise UserError(

@@ -1,6 +1,6 @@
 """Estimators that do without second derivatives, or without the steps as they were taken."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,8 @@ def one_step(
     del rematerialise
     lower, taken = start, []
     for step in range(len(problem.inner_losses)):
-        gradient, state = jax.grad(problem.inner_losses[step], has_aux=True)(lower.params, upper, lower.state)
+        inner_loss = partial(problem.inner_loss, step)
+        gradient, state = jax.grad(inner_loss, has_aux=True)(lower.params, upper, lower.state)
         params, opt_state, pull = differentiable_update(problem, upper, lower, gradient)
         taken.append((step, lower, pull))
         lower = Lower(params, opt_state, state)
@@ -76,7 +77,7 @@ def _cross_term(
         params = jax.tree.map(lambda p, d: p + (distance * d).astype(p.dtype), lower.params, direction)
 
         def loss(upper, state_floats):
-            value, state = problem.inner_losses[step](params, upper, join(state_floats))
+            value, state = problem.inner_loss(step, params, upper, join(state_floats))
             return value, floats(state)[0]
 
         (value, _), pull = jax.vjp(loss, upper, state_floats)
@@ -115,10 +116,10 @@ def first_order(problem: Problem, upper: PyTree, start: Lower, rematerialise: bo
     del rematerialise
     value, aux, gradient, cotangent = outer(problem, upper, start)
     lower = start
-    for step, inner_loss in enumerate(problem.inner_losses):
+    for step in range(len(problem.inner_losses)):
 
-        def of_upper(params, loss=inner_loss):
-            return jax.grad(lambda upper: loss(params, upper, start.state)[0])(upper)
+        def of_upper(params, step=step):
+            return jax.grad(lambda upper: problem.inner_loss(step, params, upper, start.state)[0])(upper)
 
         _, cross = jax.jvp(of_upper, (start.params,), (cotangent.params,))
         gradient = optax.tree.sub(gradient, cross)
@@ -193,8 +194,8 @@ def _conjugate_gradients(
     problem: Problem, upper: PyTree, lower: Lower, cotangent: PyTree, terms: int, damping: float
 ) -> PyTree:
     def mean_loss(params, upper):
-        values = [loss(params, upper, lower.state)[0] for loss in problem.inner_losses]
-        return sum(values) / len(values)
+        steps = range(len(problem.inner_losses))
+        return sum(problem.inner_loss(step, params, upper, lower.state)[0] for step in steps) / len(steps)
 
     _, tangent = jax.linearize(
         lambda params: jax.grad(mean_loss, argnums=(0, 1))(params, upper), lower.params

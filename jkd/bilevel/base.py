@@ -1,11 +1,13 @@
 """What every estimator is made of: the problem, one inner step, and the way back through an inner step."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
 
@@ -34,11 +36,18 @@ class Lower(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A bi-level problem with its batches filled in; the losses are functions of (params, upper, state)."""
+    """A bi-level problem: each step's inner loss and its batch; the outer loss has its batch filled in."""
 
-    inner_losses: tuple[Callable[[PyTree, PyTree, PyTree], tuple[Float[Array, ""], PyTree]], ...]
+    inner_losses: tuple[Callable[[PyTree, PyTree, PyTree, PyTree], tuple[Float[Array, ""], PyTree]], ...]
+    batches: tuple[PyTree, ...]
     outer_loss: Callable[[PyTree, PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
     optimizer: Callable[[PyTree], optax.GradientTransformation]  # of the upper-level variables
+
+    def inner_loss(
+        self, step: int, params: PyTree, upper: PyTree, state: PyTree
+    ) -> tuple[Float[Array, ""], PyTree]:
+        """One step's loss, and the new state."""
+        return self.inner_losses[step](params, upper, state, self.batches[step])
 
 
 def floats(tree: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree]]:
@@ -60,7 +69,8 @@ def add(a: PyTree, b: PyTree) -> PyTree:
 
 def advance(problem: Problem, step: int, upper: PyTree, lower: Lower) -> Lower:
     """One inner step."""
-    gradient, state = jax.grad(problem.inner_losses[step], has_aux=True)(lower.params, upper, lower.state)
+    inner_loss = partial(problem.inner_loss, step)
+    gradient, state = jax.grad(inner_loss, has_aux=True)(lower.params, upper, lower.state)
     updates, opt_state = problem.optimizer(upper).update(gradient, lower.opt_state, lower.params)
     return Lower(optax.apply_updates(lower.params, updates), opt_state, state)
 
@@ -81,7 +91,11 @@ def differentiable_update(
         return (optax.apply_updates(params, updates), floats(opt_state)[0]), opt_state
 
     (params, _), pull, opt_state = jax.vjp(update, gradient, lower.params, upper, opt_floats, has_aux=True)
-    return params, opt_state, lambda cotangent: pull((cotangent.params, cotangent.opt_state))
+    return params, opt_state, Partial(_pull_update, pull)
+
+
+def _pull_update(pull: Callable[..., Any], cotangent: Lower) -> tuple[PyTree, PyTree, PyTree, list[Array]]:
+    return pull((cotangent.params, cotangent.opt_state))
 
 
 def differentiable_advance(
@@ -97,13 +111,13 @@ def differentiable_advance(
 
     Returns:
         The step's result, and a function from its cotangent to those of the upper-level variables and of
-        `lower`.
+        `lower`; it is a pytree of what it keeps, so that a loop can hand one out for each step.
     """
     state_floats, join = floats(lower.state)
 
     def backward(params, state_cotangent):
         def loss(params, upper, state_floats):
-            value, state = problem.inner_losses[step](params, upper, join(state_floats))
+            value, state = problem.inner_loss(step, params, upper, join(state_floats))
             return (value, floats(state)[0]), state
 
         (value, _), pull, state = jax.vjp(loss, params, upper, state_floats, has_aux=True)
@@ -113,13 +127,15 @@ def differentiable_advance(
         backward, lower.params, [jnp.zeros_like(leaf) for leaf in state_floats], has_aux=True
     )
     params, opt_state, pull_update = differentiable_update(problem, upper, lower, gradient)
+    return Lower(params, opt_state, state), Partial(_pull, tangent, pull_update)
 
-    def pull(cotangent: Lower) -> tuple[PyTree, Lower]:
-        of_gradient, of_params, of_upper, of_opt_state = pull_update(cotangent)
-        params, upper, state = tangent(of_gradient, cotangent.state)
-        return add(of_upper, upper), Lower(add(of_params, params), of_opt_state, state)
 
-    return Lower(params, opt_state, state), pull
+def _pull(
+    tangent: Callable[..., Any], pull_update: Callable[..., Any], cotangent: Lower
+) -> tuple[PyTree, Lower]:
+    of_gradient, of_params, of_upper, of_opt_state = pull_update(cotangent)
+    params, upper, state = tangent(of_gradient, cotangent.state)
+    return add(of_upper, upper), Lower(add(of_params, params), of_opt_state, state)
 
 
 def outer(problem: Problem, upper: PyTree, lower: Lower) -> tuple[Float[Array, ""], PyTree, PyTree, Lower]:

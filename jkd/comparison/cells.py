@@ -1,93 +1,27 @@
 """The cells of a comparison: runs with folders of their own that share images and teachers."""
 
 import dataclasses
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jkd import methods
 from jkd import run as run_folder
-from jkd.distillation.distil import Faculty, distil
-from jkd.errors import UserError
-from jkd.flags import resolve
+from jkd.comparison.choice import Choice
+from jkd.comparison.reopened import DIVERGED, result_of
+from jkd.distillation.distil import Faculty, distil_together
 from jkd.machine import files
 from jkd.machine.process import GOES_ON, Interrupted, Stopped, called
 from jkd.planning.experiment import Experiment
+from jkd.planning.identity import digest
 from jkd.planning.plan import Plan, plans
-from jkd.planning.settings import digest
 from jkd.report.results import Result
 from jkd.run import InUse
-from jkd.training.loop import Diverged
+from jkd.training.source import can_share
+from jkd.training.together import Diverged
 
 _WAIT = 5.0  # seconds between looks at what another process is working on
-_DIVERGED = "diverged.json"
-
-
-class Row(NamedTuple):
-    """A row of the table: a method, under its own name or one that tells it from the same method's others."""
-
-    name: str
-    method: str
-
-    @classmethod
-    def of(cls, text: str) -> "Row":
-        """Returns the row that METHOD or NAME=METHOD stands for.
-
-        Raises:
-            UserError: there is no such method, or the name cannot be a folder's or is another method's.
-        """
-        name, named, method = text.rpartition("=")
-        methods.find(method)
-        if named and not re.fullmatch(r"[A-Za-z0-9][\w+-]*", name):
-            raise UserError(
-                f"--methods={text}: a row's name is letters, digits, - and _, such as mine={method}"
-            )
-        if named and name != method and name in methods.METHODS:
-            raise UserError(f"--methods={text}: {name} is another method; give the row another name")
-        return cls(name or method, method)
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """What sets a cell apart: its row, the hyperparameters that are not at their defaults, and a seed."""
-
-    row: Row
-    hyperparameters: Mapping[str, Any]
-    seed: int
-
-    @classmethod
-    def of(cls, row: str, given: Mapping[str, Any], seed: int) -> "Choice":
-        """Returns the choice that hyperparameters come to, whether defaults are among them or not.
-
-        Raises:
-            UserError: a hyperparameter is unknown, of another type or out of range.
-        """
-        called = Row.of(row)
-        function = methods.find(called.method)
-        try:
-            resolved = resolve(function, given)
-        except UserError as error:
-            raise UserError(f"{called.name}: {error}") from None
-        defaults = resolve(function, {})
-        return cls(called, {name: v for name, v in resolved.items() if v != defaults[name]}, seed)
-
-    @property
-    def name(self) -> str:
-        """The cell's folder: another one for other hyperparameters."""
-        variant = f"-{digest(files.plain(dict(self.hyperparameters)))}" if self.hyperparameters else ""
-        return f"{self.row.name}{variant}-seed{self.seed}"
-
-    def experiment(self, base: Experiment) -> Experiment:
-        """Returns the experiment: `base` with this method and seed."""
-        return dataclasses.replace(
-            base,
-            method=self.row.method,
-            hyperparameters=self.hyperparameters,
-            student=dataclasses.replace(base.student, seed=self.seed),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,17 +33,8 @@ class Cell:
 
     def read(self) -> Result:
         """Returns what there is of the run: nothing yet, a part, or all."""
-        folder = self.plan.folder
-        diverged = folder / _DIVERGED
-        contents = run_folder.read(folder) if (folder / "config.json").exists() else None
-        return Result(
-            method=self.choice.row.name,
-            seed=self.choice.seed,
-            records=contents.records if contents else [],
-            summary=contents.summary if contents else None,
-            diverged=files.read_json(diverged)["message"] if diverged.exists() else None,
-            train_images=len(self.plan.job.train_indices),
-        )
+        images = len(self.plan.job.train_indices)
+        return result_of(self.plan.folder, self.choice.row.name, self.choice.seed, images)
 
 
 def decide(base: Experiment, choices: Sequence[Choice]) -> list[Cell]:
@@ -148,17 +73,25 @@ def make_ready(cells: Sequence[Cell]) -> Faculty | None:
     return found[0] if found else None
 
 
-def run(cells: Sequence[Cell], done: Callable[[], object] = lambda: None) -> None:
+def run(
+    cells: Sequence[Cell], done: Callable[[], object] = lambda: None, together: bool | None = None
+) -> None:
     """Runs the cells that are not finished, `done` after each; waits for those another process is at.
 
     A cell whose loss stops being finite is marked as diverged, and the others go on.
+
+    Args:
+        cells: What is run.
+        done: Called after a cell, or several that went together.
+        together: Whether cells that differ in their seeds share their compiled calls, where they can; None:
+            where there are several accelerators.
 
     Raises:
         jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved, and the message
             says what is left.
     """
     try:
-        _run(cells, make_ready(cells), done)
+        _run(_groups(cells, together), make_ready(cells), done)
     except Stopped as stopped:
         reason = f"stopped by {called(stopped.signal)} between runs; {GOES_ON}"
         raise Interrupted(stopped.signal, f"{reason}; {_left(cells)}") from None
@@ -166,25 +99,53 @@ def run(cells: Sequence[Cell], done: Callable[[], object] = lambda: None) -> Non
         raise Interrupted(stopped.signal, f"{stopped}; {_left(cells)}") from None
 
 
-def _run(cells: Sequence[Cell], faculty: Faculty | None, done: Callable[[], object]) -> None:
-    def task(number: int, cell: Cell) -> Callable[[], None]:
+def _groups(cells: Sequence[Cell], together: bool | None) -> list[list[Cell]]:
+    """Returns the cells in the groups that they are run in, of one each where none go together."""
+    devices = cells[0].plan.job.task.devices if cells else None
+    if together is None:
+        together = devices is not None and devices.count > 1 and not devices.on_cpu
+    found: dict[Any, list[Cell]] = {}
+    for number, cell in enumerate(cells):
+        choice = cell.choice
+        same = (choice.row, digest(files.plain(dict(choice.hyperparameters))))
+        found.setdefault(same if together and can_share(cell.plan.job) else number, []).append(cell)
+    return list(found.values())
+
+
+def _run(groups: Sequence[Sequence[Cell]], faculty: Faculty | None, done: Callable[[], object]) -> None:
+    count = sum(map(len, groups))
+    numbers = {id(cell): number for number, cell in enumerate((c for group in groups for c in group), 1)}
+
+    def task(group: Sequence[Cell]) -> Callable[[], None]:
         def call() -> None:
-            result = cell.read()
-            if result.summary is not None:
-                run_folder.check_finished(cell.plan.folder)
-            if result.finished:
+            left = [cell for cell in group if not _is_finished(cell)]
+            for cell in left:
+                print(
+                    f"[{numbers[id(cell)]}/{count}] {cell.choice.row.name}, seed {cell.choice.seed}",
+                    flush=True,
+                )
+            if not left:
                 return
-            print(f"[{number}/{len(cells)}] {cell.choice.row.name}, seed {cell.choice.seed}", flush=True)
-            try:
-                distil(cell.plan, faculty if cell.plan.teachers else None)
-            except Diverged as error:
-                print(f"{cell.plan.folder} diverged: {error}", flush=True)
-                files.write_json(cell.plan.folder / _DIVERGED, {"message": str(error)})
+            results = distil_together([c.plan for c in left], faculty if left[0].plan.teachers else None)
+            for cell, result in zip(left, results, strict=True):
+                if isinstance(result, Diverged):
+                    print(f"{cell.plan.folder} diverged: {result}", flush=True)
+                    files.write_json(cell.plan.folder / DIVERGED, {"message": str(result)})
             done()
+            for result in results:
+                if isinstance(result, InUse):
+                    raise result
 
         return call
 
-    _in_turn([task(number, cell) for number, cell in enumerate(cells, 1)])
+    _in_turn([task(group) for group in groups])
+
+
+def _is_finished(cell: Cell) -> bool:
+    result = cell.read()
+    if result.summary is not None:
+        run_folder.check_finished(cell.plan.folder)
+    return result.finished
 
 
 def _left(cells: Sequence[Cell]) -> str:

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 from jkd.comparison import cells as running
 from jkd.comparison import outcome
 from jkd.comparison import tune as tuning
-from jkd.comparison.cells import Cell, Choice, Row
+from jkd.comparison.cells import Cell
+from jkd.comparison.choice import Choice, Row
 from jkd.comparison.outcome import Table
 from jkd.errors import UserError, nearest
 from jkd.flags import MAX_SEED, Flag, resolve
 from jkd.machine import files
 from jkd.planning.experiment import Experiment
-from jkd.planning.settings import digest, time_limit
+from jkd.planning.identity import digest
+from jkd.planning.settings import time_limit
 from jkd.report import comparison as pictures
 from jkd.report.table import Published
 
@@ -55,6 +57,13 @@ class Compare:
             default="all runs",
         ),
     ] = None
+    seeds_together: Annotated[
+        bool | None,
+        Flag(
+            "train a method's seeds by the same calls: one on each device, or all on one under vmap",
+            default="yes where there are several accelerators",
+        ),
+    ] = None
     tune: Annotated[
         bool, Flag("choose hyperparameters first, on a tenth of the training images, never on test")
     ] = False
@@ -83,7 +92,8 @@ def compare(
         published: By row, a paper's number to stand beside the measured one.
 
     Returns:
-        The table; its folder has `table.md`, `table.csv`, `runs.csv`, the pictures, a folder for each cell.
+        The table; its folder has the page, `table.md`, `table.csv`, `runs.csv`, pictures, a folder for each
+        cell.
         None for a shard, which makes no table.
 
     Raises:
@@ -114,7 +124,9 @@ def _compare(
 
     more: dict[str, str] = {}
     if settings.tune and (tries := tuning.choices(given, settings.tune_trials, settings.tune_seeds)):
-        trials, more["Tuned"] = tuning.tune(folder, base, tries, settings.tune_epochs)
+        trials, more["Tuned"] = tuning.tune(
+            folder, base, tries, settings.tune_epochs, settings.seeds_together
+        )
         given = tuning.best(trials, given)
         chosen = {Row.of(row).name: values for row, values in given.items()}
         scores = [
@@ -124,17 +136,19 @@ def _compare(
         cells = running.within(folder, running.decide(base, _choices(settings, given)))
     if settings.shard:
         first, step = _shard(settings.shard)
-        running.run(cells[first - 1 :: step])
+        running.run(cells[first - 1 :: step], together=settings.seeds_together)
         print(
             f"shard {settings.shard} is finished; when all are, the same command without it makes the tables"
         )
         return None
     write = functools.partial(outcome.write, folder, cells, _baseline(settings), published, more)
-    running.run(cells, done=write)
+    write()  # a page to look at from the beginning
+    running.run(cells, write, settings.seeds_together)
     made = write()
     print(made, flush=True)
-    names = pictures.draw_all([cell.read() for cell in cells], _baseline(settings), folder)
-    print(f"{folder} has table.md, table.csv, runs.csv, {', '.join(names)}", flush=True)
+    form = base.execution.figures
+    names = pictures.draw_all([cell.read() for cell in cells], _baseline(settings), folder, form)
+    print(f"{folder} has report.html, table.md, table.csv, runs.csv, {', '.join(names)}", flush=True)
     return made
 
 

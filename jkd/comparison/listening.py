@@ -1,12 +1,12 @@
 """Who was listened to in a comparison: read from the folders of its runs, finished ones alone."""
 
 import dataclasses
-import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from jkd import run as run_folder
+from jkd.comparison.reopened import CELL
 from jkd.errors import UserError, nearest
 from jkd.flags import Flag, resolve
 from jkd.machine import files
@@ -14,9 +14,6 @@ from jkd.report import heatmap, listening
 from jkd.report.listening import Listener
 from jkd.report.results import Result
 from jkd.run import Contents
-
-# ROW[-HYPERPARAMETERS]-seedN[-codeDIGEST], as `jkd.comparison.cells` and --again name them.
-_CELL = re.compile(r"(?P<row>.+?)(-[0-9a-f]{8})?-seed\d+(-code[0-9a-f]{8})?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +91,7 @@ def _read(folder: Path, flag: str) -> tuple[list[Listener], list[tuple[str, floa
     configuration of a run that has some."""
     runs: dict[str, dict[int, Contents]] = {}
     for path in sorted(folder.glob("*-seed*")):
-        cell = _CELL.fullmatch(path.name)
+        cell = CELL.fullmatch(path.name)
         if cell is None or not (path / "config.json").exists():
             continue
         contents = run_folder.read(path)

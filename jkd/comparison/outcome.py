@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jkd import provenance
+from jkd.comparison import reopened
 from jkd.comparison.cells import Cell
+from jkd.comparison.reopened import Comparison
 from jkd.machine import files
 from jkd.planning.plan import Plan
 from jkd.planning.recipe import nesterov
@@ -50,10 +52,14 @@ def write(
     """
     results = [cell.read() for cell in cells]
     found = rows(results, baseline)
-    text = table.markdown(results, found, baseline, _facts(cells) | dict(more) | _origin(), published)
+    facts = _facts(cells) | dict(more) | _origin()
+    text = table.markdown(results, found, baseline, facts, published)
     files.write(folder / "table.md", text)
     files.write(folder / "table.csv", table.comma_separated(found, published))
     files.write(folder / "runs.csv", table.comma_separated_runs(results))
+    comparison = Comparison(folder, results, baseline, facts, published)
+    reopened.keep(comparison)
+    reopened.write_page(comparison)
     return Table(folder, found, text)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jkd import methods
 from jkd.comparison import cells as running
-from jkd.comparison.cells import Choice, Row
+from jkd.comparison.choice import Choice, Row
 from jkd.flags import settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.recipe import epochs as passes
@@ -73,7 +73,9 @@ def choices(given: Mapping[str, Mapping[str, Any]], trials: int, seeds: Sequence
     ]
 
 
-def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None) -> Tuning:
+def tune(
+    folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | None, together: bool | None = None
+) -> Tuning:
     """Tries the choices on validation images, held out from the training images, and returns their scores.
 
     The test images have no part in it. Validation images are held out from the students of these runs and
@@ -97,7 +99,7 @@ def tune(folder: Path, base: Experiment, every: Sequence[Choice], epochs: int | 
     )
     print(f"tuning: {len(every)} runs, scored on images held out from training", flush=True)
     cells = running.within(folder / "tuning", running.decide(there, every))
-    running.run(cells)
+    running.run(cells, together=together)
     trials = averaged([(cell.choice, cell.read()) for cell in cells])
     most = max(Counter(trial.row for trial in trials).values())
     seeds = ", ".join(str(seed) for seed in trials[0].by_seed)

@@ -132,6 +132,7 @@ class Streamed:
         rows: Sequence[Int[np.ndarray, " batch"]],
         crops: Crops | None = None,
         before_each: Callable[[], None] = lambda: None,
+        mine: Int[np.ndarray, " mine"] | None = None,
     ) -> Iterator[Batch]:
         """Reads batches in order, the next ones ahead, as soon as the first is asked for.
 
@@ -139,6 +140,7 @@ class Streamed:
             rows: Places of the images of each batch; all batches but the last are of one size.
             crops: Which parts of them; None: the whole.
             before_each: Called before each image is waited for.
+            mine: Which rows of a batch are read, in rising order; None: all.
 
         Raises:
             UserError: grain is missing, or an image cannot be read or is of another size.
@@ -146,13 +148,15 @@ class Streamed:
         check_grain()
         import grain
 
-        wanted, ahead = _Wanted(self, rows, crops), self.ahead(len(rows[0]))
-        options = grain.ReadOptions(num_threads=system.cores(), prefetch_buffer_size=ahead)
+        wanted = _Wanted(self, rows, crops, np.arange(len(rows[0])) if mine is None else mine)
+        options = grain.ReadOptions(
+            num_threads=system.cores(), prefetch_buffer_size=self.ahead(len(wanted.mine))
+        )
         reader = iter(grain.MapDataset.source(wanted).to_iter_dataset(options))
         try:
             for row in rows:
-                batch = np.empty((len(row), *self.shape[1:]), self.dtype)
-                for place in range(len(row)):
+                batch = np.empty((wanted.count(row), *self.shape[1:]), self.dtype)
+                for place in range(len(batch)):
                     before_each()
                     batch[place] = next(reader)
                 yield batch
@@ -172,12 +176,18 @@ class _Wanted:
     images: Streamed
     rows: Sequence[Int[np.ndarray, " batch"]]
     crops: Crops | None
+    mine: Int[np.ndarray, " mine"]
 
     def __len__(self) -> int:
-        return (len(self.rows) - 1) * len(self.rows[0]) + len(self.rows[len(self.rows) - 1])
+        return (len(self.rows) - 1) * len(self.mine) + self.count(self.rows[len(self.rows) - 1])
+
+    def count(self, row: Int[np.ndarray, " batch"]) -> int:
+        """Returns how many of a batch's images are read."""
+        return int(np.searchsorted(self.mine, len(row)))
 
     def __getitem__(self, index: Any) -> Batch:
-        row, place = divmod(int(index), len(self.rows[0]))
+        row, number = divmod(int(index), len(self.mine))
+        place = int(self.mine[number])
         crop = None if self.crops is None else partial(self.crops.box, row, place)
         return self.images.image(int(self.rows[row][place]), crop)
 
@@ -186,9 +196,13 @@ Images = UInt8[np.ndarray, "images height width 3"] | Streamed
 """Images in memory, or to be read."""
 
 
-def in_batches(images: Images, rows: Sequence[Int[np.ndarray, " batch"]]) -> Iterable[Batch]:
-    """Gives batches of images by their places."""
-    return images.batches(rows) if isinstance(images, Streamed) else (images[row] for row in rows)
+def in_batches(
+    images: Images, rows: Sequence[Int[np.ndarray, " batch"]], mine: Int[np.ndarray, " mine"]
+) -> Iterable[Batch]:
+    """Gives batches of images by their places: of each the rows that are `mine`, in rising order."""
+    if isinstance(images, Streamed):
+        return images.batches(rows, mine=mine)
+    return (images[row[mine[mine < len(row)]]] for row in rows)
 
 
 def select(images: Images, chosen: Int[np.ndarray, " chosen"]) -> Images:

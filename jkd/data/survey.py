@@ -7,20 +7,22 @@ those that are damaged before anything is trained, and makes a streamed data set
 import dataclasses
 import hashlib
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from tqdm import tqdm
 
 from jkd.data.streamed import Images, Streamed
 from jkd.errors import UserError
-from jkd.machine import files
+from jkd.machine import files, hosts
+from jkd.machine.bars import bar
 from jkd.provenance import fingerprint
 
 Counts = Int[np.ndarray, "3 256"]
+_DIGITS = 12  # of a fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +37,21 @@ class Survey:
     fingerprint: str
     counts: Counts
 
+    @classmethod
+    def of(cls, written: bytes) -> "Survey":
+        """Returns what was written as bytes."""
+        return cls(
+            written[:_DIGITS].decode(), np.frombuffer(written, np.int64, offset=_DIGITS).reshape(3, 256)
+        )
+
+    def __bytes__(self) -> bytes:
+        return self.fingerprint.encode() + self.counts.astype(np.int64).tobytes()
+
 
 def survey(name: str, parts: tuple[Any, ...]) -> Survey:
     """Looks at every image of a data set, or reads what was found when that was done.
+
+    Of several processes of one run the first does, and the others wait for it.
 
     Args:
         name: The data set's.
@@ -46,6 +60,19 @@ def survey(name: str, parts: tuple[Any, ...]) -> Survey:
     Raises:
         UserError: An image cannot be read.
     """
+    return Survey.of(hosts.told(lambda: bytes(_survey(name, parts)), _DIGITS + 3 * 256 * 8))
+
+
+def count_values(images: Images) -> Counts:
+    """Returns how often each channel has each value."""
+    counts = np.zeros((3, 256), np.int64)
+    pieces = images.pieces() if isinstance(images, Streamed) else _cut(images)
+    for piece in pieces:
+        _count(piece, counts)
+    return counts
+
+
+def _survey(name: str, parts: tuple[Any, ...]) -> Survey:
     streamed = [part for part in parts if isinstance(part, Streamed)]
     key = hashlib.sha256()
     for part in parts:
@@ -71,19 +98,10 @@ def survey(name: str, parts: tuple[Any, ...]) -> Survey:
     return found
 
 
-def count_values(images: Images) -> Counts:
-    """Returns how often each channel has each value."""
-    counts = np.zeros((3, 256), np.int64)
-    pieces = images.pieces() if isinstance(images, Streamed) else _cut(images)
-    for piece in pieces:
-        _count(piece, counts)
-    return counts
-
-
 def _look(name: str, parts: tuple[Any, ...]) -> Survey:
     total = sum(len(part) for part in parts if isinstance(part, Streamed))
     counts = np.zeros((3, 256), np.int64)
-    with tqdm(desc=f"{name}: reading every image once", total=total, disable=None) as progress:
+    with bar(sys.stderr, desc=f"{name}: reading every image once", total=total) as progress:
         watched = [
             _Watched(part, progress, counts if index == 0 else None) if isinstance(part, Streamed) else part
             for index, part in enumerate(parts)

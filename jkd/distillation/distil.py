@@ -1,31 +1,33 @@
 """From a plan to a trained run: teachers made ready, the student trained, the run's folder filled."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import jax
 
 from jkd import run as run_folder
+from jkd.distillation import tested
 from jkd.distillation.preparation import prepare
+from jkd.distillation.shown import is_shown, show
 from jkd.distillation.summary import headline, summarise
 from jkd.distillation.views import in_views
 from jkd.machine import files, hosts
 from jkd.planning.identity import made_by_other_code
 from jkd.planning.plan import Plan
 from jkd.planning.settings import Execution
-from jkd.report.picture import draw
 from jkd.run import Contents, Run
+from jkd.steps import deployed
+from jkd.steps.calls import Call, compile_call
+from jkd.steps.deployed import Deployed
+from jkd.steps.state import student_variables
 from jkd.teachers import Teacher
 from jkd.teachers.ratings import Rating, check_same, rate
-from jkd.training import deployed
 from jkd.training.beginning import begin
-from jkd.training.deployed import Deployed
 from jkd.training.job import Job, Taught
 from jkd.training.loop import train
-from jkd.training.state import student_variables
-
-PICTURE = "picture.png"
+from jkd.training.source import steps_per_call
+from jkd.training.together import Training, compile_together, drive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +65,40 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
         jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved.
         jkd.training.loop.Diverged: the loss stopped being finite.
     """
+    (result,) = distil_together([plan], faculty)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def distil_together(plans: Sequence[Plan], faculty: Faculty | None = None) -> list[Contents | Exception]:
+    """Carries out plans that differ in their seeds alone, by the same compiled calls.
+
+    Args:
+        plans: What is to be done.
+        faculty: The plans' teachers.
+
+    Returns:
+        For each the trained run, or why there is none: it diverged, or another process is at it.
+
+    Raises:
+        UserError: a folder cannot be written, or belongs to another configuration.
+        jkd.Interrupted: a signal or the time limit asked to stop; what was done is saved.
+    """
+    call: list[Call] = []
+
+    def compiled(job: Job) -> Call:
+        if not call:
+            made = (job.task, steps_per_call(job))
+            call.append(compile_together(*made, len(plans)) if len(plans) > 1 else compile_call(*made))
+        return call[0]
+
+    return drive([_distilling(plan, faculty, compiled) for plan in plans])
+
+
+def _distilling(plan: Plan, faculty: Faculty | None, compiled: Callable[[Job], Call]) -> Training[Contents]:
     cache_programs(plan.experiment.execution)
-    job = plan.job
+    job, figures = plan.job, plan.experiment.execution.figures
     with Run.open(plan.folder, plan.identity) as run:
         contents = run_folder.read(run.workdir)
         if contents.summary is not None:
@@ -72,8 +106,8 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
             whom = _by_whom(contents)
             anew = "; --again makes it anew beside it" if whom else ""
             print(f"{run.workdir} is finished: {headline(contents.summary)}{whom}{anew}", flush=True)
-            if not (run.workdir / PICTURE).exists():
-                _draw(run, contents.summary)
+            if hosts.is_first() and not is_shown(run.workdir, figures):
+                show(contents, figures)
             return contents
         if contents.records and (whom := _by_whom(contents)):
             print(f"{run.workdir} goes on{whom}", flush=True)
@@ -92,13 +126,15 @@ def distil(plan: Plan, faculty: Faculty | None = None) -> Contents:
         state, found = prepare(job, variables, state, tuple(t.name for t in who), run.workdir)
         if rating and job.views:
             job, taught = in_views(plan, who, rating, state, signatures)
-        state = train(job, taught, state, run)
-        cost = deployed.cost(
-            job.task, Deployed.of(job.task, state, taught.teachers), job.dataset.train_images.shape[1:]
-        )
+        state, predict = yield from train(job, taught, state, run, compiled)
+        student = Deployed.of(job.task, state, taught.teachers)
+        cost = deployed.cost(job.task, student, job.dataset.train_images.shape[1:])
+        logits = predict(student, job.dataset.test_images)
         summary = summarise(plan.identity, job.dataset.name, run.records, rating) | cost | found
         summary["notes"] = list(plan.notes)
-        _draw(run, summary)  # first: a run that is finished lacks nothing
+        if hosts.is_first():  # before it is finished: a run that is lacks nothing
+            tested.keep(run.workdir, job.dataset, logits, rating)
+            show(run_folder.read(run.workdir)._replace(summary=files.plain(summary)), figures)
         run.finish(summary)
         hosts.meet(f"{run.workdir} is finished")
         print(f"{run.workdir} is finished: {headline(summary)}", flush=True)
@@ -136,15 +172,3 @@ def _by_whom(contents: Contents) -> str:
         return ""
     commit = contents.sessions[0].get("commit") or f"version {contents.sessions[0]['versions']['jkd']}"
     return f" (begun by other code of jkd, {commit[:12]})"
-
-
-def _draw(run: Run, summary: dict[str, Any]) -> None:
-    if not hosts.is_first():
-        return
-    draw(
-        run.records,
-        run.workdir / PICTURE,
-        teachers=[(row["name"], row["top1"]) for row in summary["teachers"]],
-        ensemble_top1=summary["ensemble"].get("top1"),
-        title=run.workdir.name,
-    )

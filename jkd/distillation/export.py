@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,6 +19,7 @@ from jkd.distillation.formats import FORMATS, Format, Wish
 from jkd.distillation.reopened import as_taken, compared, logits_of
 from jkd.errors import UserError
 from jkd.flags import Flag
+from jkd.machine.files import InUse, lock
 from jkd.provenance import session
 
 if TYPE_CHECKING:
@@ -111,8 +114,8 @@ def export(student: "Student", settings: Export) -> Exported:
     reference = student.logits(images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            made = Path(folder) / path.name
+        with _scratch(path) as folder:
+            made = folder / path.name
             form.write(made, student, wish)
             logits = logits_of(form.read(made, student), student, wish, images)
             found = compared(logits, reference, labels)
@@ -122,13 +125,32 @@ def export(student: "Student", settings: Export) -> Exported:
                     f"{found['difference']:.1e} of the largest, more than {TOLERANCE:g}"
                 )
             told = _card(student, wish, name) | {"compared": found}
-            (Path(folder) / card.name).write_text(json.dumps(told, indent=2) + "\n")
+            (folder / card.name).write_text(json.dumps(told, indent=2) + "\n")
             _keep_what_is_there(files, settings)
             for file in files:
-                os.replace(Path(folder) / file.name, file)
+                os.replace(folder / file.name, file)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"--output={path}: it cannot be written there ({error.strerror})") from error
     return Exported(path, form.note, **found)
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Makes a hidden folder beside a file, to make that in; what a killed process left there is dropped."""
+    folder = path.with_name(f".export-{path.name}")
+    folder.mkdir(exist_ok=True)
+    try:
+        held = lock(folder)
+    except InUse:
+        raise UserError(f"--output={path}: another process is writing it") from None
+    try:
+        for left in folder.iterdir():
+            if left.name != "lock":
+                left.unlink()
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        os.close(held)
 
 
 def _destination(student: "Student", settings: Export) -> tuple[str, Path]:

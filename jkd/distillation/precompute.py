@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jkd.distillation.distil import Faculty, cache_programs
-from jkd.distillation.views import open_outputs
+from jkd.distillation.views import open_outputs, said
 from jkd.errors import UserError
 from jkd.planning.plan import Plan
 from jkd.training.beginning import begin
@@ -28,5 +28,5 @@ def precompute(plan: Plan) -> Path:
     state, signatures = begin(plan.job, tuple(teacher.variables for teacher in who))
     outputs = open_outputs(plan, who, faculty.rating, state, signatures)
     for view in range(plan.job.views):
-        outputs.view(view)
+        said(outputs, view)
     return outputs.path

@@ -12,10 +12,10 @@ from jaxtyping import PyTree
 from jkd.data.streamed import select
 from jkd.machine import archive, files, hosts
 from jkd.methods.base import Examples, Preparation
-from jkd.training.asking import teacher_outputs
-from jkd.training.evaluate import Predictor
+from jkd.steps.asking import teacher_outputs
+from jkd.steps.evaluate import Predictor
+from jkd.steps.state import State
 from jkd.training.job import Job
-from jkd.training.state import State
 
 _REPORT, _ARRAYS = "preparation.json", "preparation.npz"
 

@@ -22,13 +22,13 @@ from jkd.machine import files
 from jkd.methods.base import Predict
 from jkd.models import OwnNetwork
 from jkd.run import Contents
+from jkd.steps.deployed import Deployed, DeployedNetwork
+from jkd.steps.devices import Devices
+from jkd.steps.evaluate import Predictor, accuracy_metrics
+from jkd.steps.images import Augmentation
+from jkd.steps.state import Split
 from jkd.teachers.shapes import from_shapes
 from jkd.teachers.stored import abstract
-from jkd.training.deployed import Deployed, DeployedNetwork
-from jkd.training.devices import Devices
-from jkd.training.evaluate import Predictor, accuracy_metrics
-from jkd.training.images import Augmentation
-from jkd.training.state import Split
 
 _BATCH = 500  # images in a compiled batch
 

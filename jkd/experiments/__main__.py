@@ -1,4 +1,4 @@
-"""`python -m jkd.experiments NAME`: a method (also one that --import brings), or another command."""
+"""`jkd NAME`, or `python -m jkd.experiments NAME`: a method (one that --import brings too), or a command."""
 
 import sys
 
@@ -9,10 +9,11 @@ from jkd.experiments.cli import guard, run_method, run_teachers
 from jkd.experiments.compare import run_compare
 from jkd.experiments.export import run_export
 from jkd.experiments.listening import run_listening
+from jkd.experiments.parser import VERSION
 from jkd.experiments.precompute import run_precompute
 from jkd.experiments.predict import run_predict
+from jkd.experiments.report import run_report
 
-_PROG = "python -m jkd.experiments"
 _OTHERS = {
     "teacher": run_teachers,
     "compare": run_compare,
@@ -20,11 +21,15 @@ _OTHERS = {
     "listening": run_listening,
     "precompute": run_precompute,
     "predict": run_predict,
+    "report": run_report,
 }
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command that the first argument names."""
+def main(arguments: list[str], prog: str = "python -m jkd.experiments") -> None:
+    """Runs the command that the first argument names; `prog` is what a mistake is told under."""
+    if arguments[:1] == ["--version"]:
+        print(VERSION)
+        return
 
     def chosen() -> str:
         own_code.take(arguments)
@@ -47,11 +52,16 @@ def main(arguments: list[str]) -> None:
         nonlocal name
         name = chosen()
 
-    guard(_PROG, choose)
+    guard(prog, choose)
     if name in _OTHERS:
         _OTHERS[name](arguments[1:])
     else:
         run_method(name, arguments[1:])
+
+
+def jkd() -> None:
+    """The command `jkd`."""
+    main(sys.argv[1:], "jkd")
 
 
 if __name__ == "__main__":

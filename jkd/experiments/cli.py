@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -29,10 +30,21 @@ from jkd.machine.process import Interrupted
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import plan
 from jkd.planning.settings import PARTS, time_limit
-from jkd.training.loop import Diverged
+from jkd.training.together import Diverged
 
 Part = TypeVar("Part")
 
+# What --help shows of the settings that all methods share; the rest is in --help-all.
+USUAL: tuple[str, ...] = (
+    "dataset",
+    "image_size",
+    "teachers",
+    "teacher_dir",
+    "teacher_epochs",
+    "student",
+    "seed",
+)
+USUAL += ("epochs", "batch_size", "learning_rate", "dtype", "workdir", "time_limit")
 _OF_STUDENTS = ("teacher_views", "teacher_outputs", "teacher_outputs_in")
 
 
@@ -68,18 +80,23 @@ def method_parser(prog: str, method: str, says: str | None = None, plan_only: bo
     taught = function().needs_teachers
     for name, owner in PARTS.items():
         if taught or name != "teachers":
-            parser.add_settings(title(owner), owner)
+            parser.add_settings(title(owner), owner, usual=USUAL)
     add_extras(parser, plan_only)
     return parser
 
 
-def _train_teachers(prog: str, arguments: list[str]) -> None:
+def teacher_parser(prog: str) -> Parser:
+    """Returns a parser of all that training teachers can be given."""
     parser = Parser(prog, "Train the teachers that are not yet found.")
     for name, owner in PARTS.items():
         if name != "student":
-            parser.add_settings(title(owner), owner, without=_OF_STUDENTS)
+            parser.add_settings(title(owner), owner, without=_OF_STUDENTS, usual=USUAL)
     add_extras(parser)
-    experiment = Experiment.of("aver", **parser.parse(arguments))
+    return parser
+
+
+def _train_teachers(prog: str, arguments: list[str]) -> None:
+    experiment = Experiment.of("aver", **teacher_parser(prog).parse(arguments))
     with time_limit(experiment.execution):
         cache_programs(experiment.execution)
         count = len(Faculty.of(plan(experiment)).rating.teachers)
@@ -87,11 +104,13 @@ def _train_teachers(prog: str, arguments: list[str]) -> None:
 
 
 def program(name: str) -> str:
-    """Returns what was run: a module of jkd's, with the command's name, or somebody's own script."""
+    """Returns what was run: `jkd` or a module of jkd's, with the command's name, or somebody's own script."""
     main = sys.modules["__main__"]
-    script = getattr(main, "__file__", None)
-    if getattr(main, "__spec__", None) is None and script:
-        return f"python {script}"
+    script, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if spec is None and script:
+        return f"jkd {name}" if Path(script).name == "jkd" else f"python {script}"
+    if spec is not None and not spec.name.startswith("jkd."):
+        return f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         found = importlib.util.find_spec(f"jkd.experiments.{name}") is not None
     except ValueError:

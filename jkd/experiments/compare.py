@@ -1,19 +1,21 @@
 """`python -m jkd.experiments.compare` compares methods over seeds; --help lists the flags."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jkd import methods
-from jkd.comparison.cells import Row
+from jkd.comparison.choice import Row
 from jkd.comparison.compare import Compare, compare
 from jkd.errors import UserError
 from jkd.experiments import own_code, recipes
-from jkd.experiments.cli import add_extras, given, guard, part, program, title
+from jkd.experiments.cli import USUAL, add_extras, given, guard, part, program, title
 from jkd.experiments.parser import Parser
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import PARTS
 
 _PROG = program("compare")
+_HELP = ("--help", "-h", "--help-all")
 
 
 def run_compare(arguments: list[str] | None = None) -> None:
@@ -23,11 +25,11 @@ def run_compare(arguments: list[str] | None = None) -> None:
 
 def _compare(arguments: list[str]) -> None:
     # Which flags there are depends on the methods, and these may come from the recipe.
-    first = _parser({})
-    early = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0]
+    first = parser()
+    early = first.parse_known_args([a for a in arguments if a not in _HELP])[0]
     recipe = recipes.load(early.recipe) if early.recipe else recipes.Recipe((), {})
     arguments = [*recipe.arguments, *arguments]
-    chosen = first.parse_known_args([a for a in arguments if a not in ("--help", "-h")])[0].methods
+    chosen = first.parse_known_args([a for a in arguments if a not in _HELP])[0].methods
     rows = {row.name: row.method for row in map(Row.of, chosen)}
     for argument in arguments[len(recipe.arguments) :]:
         row = _row(argument)
@@ -36,7 +38,7 @@ def _compare(arguments: list[str]) -> None:
     # Of a recipe some rows may be asked for.
     flags = {name.replace("_", "-") for name in rows}
     kept = [a for a in recipe.arguments if not _row(a) or _row(a) in flags]
-    values = _parser(rows).parse([*kept, *arguments[len(recipe.arguments) :]])
+    values = parser(rows).parse([*kept, *arguments[len(recipe.arguments) :]])
     of_rows: dict[str, dict[str, Any]] = {name: {} for name in rows}
     for flag, value in values.items():
         row, dot, name = flag.partition(".")
@@ -54,24 +56,25 @@ def _row(argument: str) -> str:
     return row if dot and flag.startswith("--") else ""
 
 
-def _parser(rows: Mapping[str, str]) -> Parser:
-    parser = Parser(
+def parser(rows: Mapping[str, str] = MappingProxyType({})) -> Parser:
+    """Returns the command line's parser, with the flags of the rows' methods."""
+    made = Parser(
         _PROG, "Compare methods: the same teachers and seeds for all, and a table of the differences."
     )
-    parser.add_settings(title(Compare), Compare)
-    parser.add_argument_group("Recipe of a published table").add_argument(
+    made.add_settings(title(Compare), Compare)
+    made.add_argument_group("Recipe of a published table").add_argument(
         "--recipe",
         metavar="TEXT",
         help="flags from experiments/NAME.toml or a path, :SETTING behind it where it has settings; "
         "what is given here goes first",
     )
     for owner in PARTS.values():
-        parser.add_settings(title(owner), owner, without=("seed", "workdir"))
-    add_extras(parser)
+        made.add_settings(title(owner), owner, without=("seed", "workdir"), usual=USUAL)
+    add_extras(made)
     for name, method in rows.items():
         called = f"{name}, the method {method}" if name != method else f"The method {name}"
-        parser.add_settings(called, methods.find(method), prefix=name)
-    return parser
+        made.add_settings(called, methods.find(method), prefix=name, usual=())
+    return made
 
 
 if __name__ == "__main__":

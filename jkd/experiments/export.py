@@ -14,12 +14,17 @@ def run_export(arguments: list[str] | None = None) -> None:
     guard(_PROG, lambda: _export(own_code.take(given(arguments))))
 
 
+def parser() -> Parser:
+    """Returns the command line's parser."""
+    made = Parser(_PROG, "Write a student to a file that other programs run, and compare it there.")
+    made.add_argument("run", metavar="RUN", help="the run's folder")
+    made.add_settings(title(Export), Export)
+    add_extras(made)
+    return made
+
+
 def _export(arguments: list[str]) -> None:
-    parser = Parser(_PROG, "Write a student to a file that other programs run, and compare it there.")
-    parser.add_argument("run", metavar="RUN", help="the run's folder")
-    parser.add_settings(title(Export), Export)
-    add_extras(parser)
-    values = parser.parse(arguments)
+    values = parser().parse(arguments)
     student = load(values.pop("run"))
     print(student, flush=True)
     print(student.export(values.pop("output"), **values))

@@ -12,10 +12,15 @@ def run_listening(arguments: list[str] | None = None) -> None:
     guard(_PROG, lambda: _listening(given(arguments)))
 
 
+def parser() -> Parser:
+    """Returns the command line's parser."""
+    made = Parser(_PROG, "Report who was listened to in a comparison, and what it was worth.")
+    made.add_settings(title(Listening), Listening)
+    return made
+
+
 def _listening(arguments: list[str]) -> None:
-    parser = Parser(_PROG, "Report who was listened to in a comparison, and what it was worth.")
-    parser.add_settings(title(Listening), Listening)
-    settings = Listening(**parser.parse(arguments))
+    settings = Listening(**parser().parse(arguments))
     print(report(settings), flush=True)
     print(f"{settings.comparison} has listening.md", flush=True)
 

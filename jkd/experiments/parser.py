@@ -5,8 +5,11 @@ import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import jkd
 from jkd.errors import UserError, nearest
 from jkd.flags import Setting, flag_name, settings
+
+VERSION = f"jkd {jkd.__version__}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,16 +17,27 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str):
         super().__init__(
-            prog=prog, description=description, allow_abbrev=False, formatter_class=_Help, add_help=False
+            prog=prog, description=description, allow_abbrev=False, formatter_class=_Format, add_help=False
         )
-        self.add_argument_group("help").add_argument("--help", "-h", action="help", help="show this and exit")
+        self.added: list[tuple[argparse.Action, Setting]] = []
+        self.rare: list[argparse.Action] = []  # which --help leaves to --help-all
+        about = self.add_argument_group("help")
+        about.add_argument("--help", "-h", action=_Help, help="show the flags that most uses need, and exit")
+        about.add_argument("--help-all", action="help", help="show all flags and exit")
+        about.add_argument("--version", action="version", version=VERSION, help="show jkd's version and exit")
 
     def error(self, message: str) -> NoReturn:
         """Raises UserError instead of printing the usage."""
         raise UserError(message.removeprefix("argument "))
 
     def add_settings(
-        self, title: str, owner: Callable[..., Any], *, without: tuple[str, ...] = (), prefix: str = ""
+        self,
+        title: str,
+        owner: Callable[..., Any],
+        *,
+        without: tuple[str, ...] = (),
+        prefix: str = "",
+        usual: tuple[str, ...] | None = None,
     ) -> None:
         """Adds a flag for each setting of `owner`, under `title` or the heading its Flag names.
 
@@ -32,6 +46,7 @@ class Parser(argparse.ArgumentParser):
             owner: Whose settings.
             without: Names of settings that get no flag.
             prefix: Gives flags --PREFIX.NAME, of which `parse` returns those that were set.
+            usual: Names of those that --help shows, where that is not all of them.
         """
         groups: dict[str, argparse._ArgumentGroup] = {}
         for setting in settings(owner):
@@ -42,7 +57,10 @@ class Parser(argparse.ArgumentParser):
                 heading = f"{title}: {setting.flag.group}"
             if heading not in groups:
                 groups[heading] = self.add_argument_group(heading)
-            _add(groups[heading], setting, f"{prefix}." if prefix else "")
+            action = _add(groups[heading], setting, f"{prefix}." if prefix else "")
+            self.added.append((action, setting))
+            if usual is not None and setting.name not in usual:
+                self.rare.append(action)
 
     def parse(self, arguments: list[str]) -> dict[str, Any]:
         """Returns {name: value} of all flags.
@@ -56,11 +74,11 @@ class Parser(argparse.ArgumentParser):
             if not flag.startswith("-"):
                 raise UserError(f"'{flag}' is no flag, and stands where none of the other arguments does")
             options = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
-            raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help lists them")
+            raise UserError(f"unknown flag {flag}{nearest(flag, options)}; --help-all lists them")
         return vars(values)
 
 
-class _Help(argparse.HelpFormatter):
+class _Format(argparse.HelpFormatter):
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=34, width=110)
 
@@ -69,7 +87,20 @@ class _Help(argparse.HelpFormatter):
         return f"usage: {' '.join([self._prog, *named])} [--flag=value ...]\n\n"
 
 
-def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> None:
+class _Help(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str, help: str):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        for action in parser.rare:
+            action.help = argparse.SUPPRESS
+        parser.print_help()
+        if parser.rare:
+            print(f"\n--help-all shows {len(parser.rare)} more.")
+        parser.exit()
+
+
+def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> argparse.Action:
     kind, flag = setting.type, setting.flag
     shown = flag.default if setting.default is None else _show(setting.default)
     name = flag_name(prefix + setting.name)
@@ -78,15 +109,14 @@ def _add(group: argparse._ArgumentGroup, setting: Setting, prefix: str = "") -> 
     meaning = f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
     help_text = f"{meaning} (default: {shown})".lstrip().replace("%", "%%")
     if kind is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
-    elif typing.get_origin(kind) is tuple:
+        return group.add_argument(name, action=argparse.BooleanOptionalAction, help=help_text, **common)
+    if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
         metavar = {int: "N,N,...", float: "X,X,...", str: "A,B,..."}[element]
-        group.add_argument(name, type=_list_of(element), metavar=metavar, help=help_text, **common)
-    else:
-        kind = str if flag.choices else kind
-        metavar = {int: "N", float: "X", str: "TEXT"}[kind]
-        group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
+        return group.add_argument(name, type=_list_of(element), metavar=metavar, help=help_text, **common)
+    kind = str if flag.choices else kind
+    metavar = {int: "N", float: "X", str: "TEXT"}[kind]
+    return group.add_argument(name, type=kind, metavar=metavar, help=help_text, **common)
 
 
 def _list_of(element: type) -> Callable[[str], tuple[Any, ...]]:

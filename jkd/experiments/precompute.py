@@ -20,8 +20,8 @@ def run_precompute(arguments: list[str] | None = None) -> None:
 def _precompute(arguments: list[str]) -> None:
     there = [name for name in methods.METHODS if methods.create(name).needs_teachers]
     name, *rest = arguments or [""]
-    if name in ("--help", "-h"):
-        name, rest = "aver", ["--help"]
+    if name in ("--help", "-h", "--help-all", "--version"):
+        name, rest = "aver", [name]
     try:
         methods.find(name)
     except UserError:

@@ -20,15 +20,20 @@ def run_predict(arguments: list[str] | None = None) -> None:
     guard(_PROG, lambda: _predict(own_code.take(given(arguments))))
 
 
-def _predict(arguments: list[str]) -> None:
-    parser = Parser(_PROG, "Say what a student sees on images, of any size and format that Pillow reads.")
-    parser.add_argument("run", metavar="RUN", help="the run's folder")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument_group("Predict").add_argument(
+def parser() -> Parser:
+    """Returns the command line's parser."""
+    made = Parser(_PROG, "Say what a student sees on images, of any size and format that Pillow reads.")
+    made.add_argument("run", metavar="RUN", help="the run's folder")
+    made.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    made.add_argument_group("Predict").add_argument(
         "--top", metavar="N", type=int, default=5, help="classes to print for each image (default: 5)"
     )
-    add_extras(parser)
-    values = parser.parse(arguments)
+    add_extras(made)
+    return made
+
+
+def _predict(arguments: list[str]) -> None:
+    values = parser().parse(arguments)
     if values["top"] < 1:
         raise UserError(f"--top={values['top']}: it must be at least 1")
     student = load(values["run"])

@@ -56,6 +56,8 @@ def load(given: str) -> Recipe:
         )
     try:
         content = tomllib.loads(path.read_text())
+        if "flags" not in content:
+            raise ValueError("it has no table [flags]")
         flags = _with_setting(path, content["flags"], content.get("settings", {}), setting)
         arguments = _arguments(path, flags)
         published = {
@@ -64,9 +66,13 @@ def load(given: str) -> Recipe:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"--recipe={path}: it is no recipe ({error!r}); see {_FOLDER}") from None
+        raise UserError(f"--recipe={path}: it is no recipe ({_why(error)}); see {_FOLDER}") from None
     _check_there(path, flags)
     return Recipe(arguments, published)
+
+
+def _why(error: Exception) -> str:
+    return f"an entry lacks '{error.args[0]}'" if isinstance(error, KeyError) else str(error)
 
 
 def _with_setting(path: Path, flags: Any, settings: dict[str, Any], setting: str) -> Any:

@@ -83,7 +83,7 @@ def whose(name: str, given: Arrays, found: Fit) -> str:
         if compared.share > share:
             best, share = other, compared.share
     if share < 0.5:
-        return " nor of any other network of jkd"
+        return " nor of any other network of jkd (one of your own teaches from Python, as a jkd.Teacher)"
     return "" if best == name else f" (nearest is {best}: {share:.0%} of the entries fit)"
 
 

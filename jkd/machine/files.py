@@ -55,7 +55,7 @@ def plain(value: Any) -> Any:
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What two (nested) objects do not agree on, one phrase each."""
-    there, here = _flat(there), _flat(here)
+    there, here = flat(there), flat(here)
     return [
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
         for name in there | here
@@ -175,14 +175,15 @@ def damaged(path: Path, why: object) -> UserError:
     return UserError(f"{path} is damaged ({why}): restore it, or give another --workdir")
 
 
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested dictionaries as one, names joined by dots."""
+    found: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found
 
 
 def _document(path: Path, content: bytes) -> Document:

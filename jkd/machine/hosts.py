@@ -4,6 +4,7 @@ All of them run the same program. The first writes and prints; what a process de
 the first one's decision.
 """
 
+import itertools
 import os
 import signal
 import subprocess
@@ -12,12 +13,15 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from jkd.errors import UserError
 from jkd.machine import process
 
 _SILENCE = 30  # seconds without a sign of life after which a process counts as dead
+_PATIENCE = 7 * 24 * 3600 * 1000  # milliseconds; a process that died is noticed before
+_meetings = itertools.count()
 
 
 def join() -> None:
@@ -58,16 +62,39 @@ def is_first() -> bool:
 
 def agreed(decision: Callable[[], bool]) -> bool:
     """Returns what the first process decides; the others do not look."""
-    if not joined():
-        return decision()
-    mine = is_first() and decision()
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(mine)))
+    return bool(told(lambda: bytes([decision()]), 1)[0])
+
+
+def told(find: Callable[[], bytes], length: int) -> bytes:
+    """Returns what the first process finds, of so many bytes; the others do not look, and wait for it."""
+    found = find() if is_first() else bytes(length)
+    if joined():
+        meet("something is found")
+        found = multihost_utils.broadcast_one_to_all(np.frombuffer(found, np.uint8)).tobytes()
+    return found
+
+
+def summed(numbers: np.ndarray) -> np.ndarray:
+    """Returns the sum over all processes of arrays of one shape and type."""
+    if not joined() or not numbers.size:
+        return numbers
+    meet("something is summed")
+    # As bytes: JAX would take integers of 64 bits for such of 32.
+    found = multihost_utils.process_allgather(numbers.view(np.uint8))
+    return found.view(numbers.dtype).sum(0, dtype=numbers.dtype)
+
+
+def anywhere(found: bool) -> bool:
+    """Whether it is so in any process."""
+    return bool(summed(np.asarray([found], np.uint8)).any())
 
 
 def meet(place: str) -> None:
-    """Waits until all processes are here; `place` must be the same in each."""
+    """Waits until all processes are here, however long; `place` must be the same in each."""
     if joined():
-        multihost_utils.sync_global_devices(place)
+        # JAX's own barrier is a collective, which gives up after half a minute on CPUs.
+        wait = ocp.multihost.get_barrier_sync_fn()
+        wait(key=f"{next(_meetings)} {place}", timeout_ms=_PATIENCE)
 
 
 def stopped_at(step: int, number: int) -> int:
@@ -118,7 +145,8 @@ _PASS_ON = """
 import sys
 THEIRS = "coordination_service", "preemption_sync", "CoordinationService", "grpc_", "tasks have crashed"
 for line in sys.stdin:
-    if "Terminating process because the JAX distributed service" in line:
+    # This process may have noticed by itself, and told it, when it is aborted.
+    if sys.argv[1] in line or "Terminating process because the JAX distributed service" in line:
         print(sys.argv[1], file=sys.stderr)
         break
     # The number alone is that of a process that died.

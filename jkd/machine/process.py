@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -36,6 +37,7 @@ class Interrupted(Exception):
         return self.signal == signal.SIGALRM
 
 
+_DROPPED, _PATIENCE = b"\0", 0.01  # no signal's number; seconds until what was dropped is raised again
 _limited = False  # whether there is a `time_limit`, whose signal is SIGALRM
 _passed_on = False  # whether JAX has SIGTERM, so that all processes of a run stop at one step
 _received: list[list[int]] = []  # for each `heard` that is open, the signals since the outermost began
@@ -50,8 +52,8 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
 
     Args:
         answer: What is said, after the signal's name.
-        interrupt: Raise `Stopped` wherever the main thread is. Python drops what is raised within some
-            callbacks, so that an inner `heard` gives the signal, too.
+        interrupt: Raise `Stopped` wherever the main thread is; again, until it is where Python does not drop
+            what is raised, as it does in callbacks.
 
     Yields:
         A function that returns the first signal's number, or 0.
@@ -63,10 +65,20 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
     # The number that the interpreter itself writes to the pipe is read and answered in the meantime.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    main, leaving, over = threading.get_ident(), threading.Lock(), False
 
     def tell() -> None:
+        repeated = 0
         while number := os.read(reading, 1):
-            if number[0] in numbers:
+            if number == _DROPPED:
+                time.sleep(_PATIENCE)
+                with leaving:
+                    if not over:
+                        repeated += 1
+                        signal.pthread_kill(main, received[0])
+            elif number[0] in numbers and repeated:
+                repeated -= 1
+            elif number[0] in numbers:
                 heard_of = "reached" if number[0] == signal.SIGALRM else "heard"
                 say(f"\n{called(number[0])} {heard_of}: {answer}\n")
         os.close(reading)
@@ -79,10 +91,19 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
-        if interrupt:
+        if interrupt and not over:
             raise Stopped(number)
         if _passed_on:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    # JAX has one such callback at the end of every collection of garbage, and signals wait for that.
+    unraisable_hook = sys.unraisablehook
+
+    def dropped(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            os.write(writing, _DROPPED)
+        else:
+            unraisable_hook(unraisable)
 
     _received.append(received)
     taken = [
@@ -92,13 +113,18 @@ def heard(answer: str, *, interrupt: bool = False) -> Iterator[Callable[[], int]
     ]
     before = {number: signal.signal(number, handle) for number in taken}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    if interrupt:
+        sys.unraisablehook = dropped
     try:
         yield lambda: received[0] if received else 0
     finally:
-        _received.pop()
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        over = True
+        with leaving:
+            _received.pop()
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        sys.unraisablehook = unraisable_hook
         os.close(writing)
         telling.join(1)  # a process that ends now would end before it has answered
 
@@ -185,10 +211,10 @@ def leave(status: int) -> NoReturn:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Prints as usual, but for what comes from orbax, and a `Stopped` that an inner `heard` gives again."""
+    """Prints as usual, but for what comes from orbax."""
     trace, files = unraisable.exc_traceback, ""
     while trace is not None:
         files += trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
-    if not issubclass(unraisable.exc_type, Stopped) and "orbax" not in files and "asyncio" not in files:
+    if "orbax" not in files and "asyncio" not in files:
         sys.__unraisablehook__(unraisable)

@@ -85,6 +85,10 @@ class Memory(NamedTuple):
 
     Beside the examples it keeps what the inner losses ask of the teachers' outputs (`jkd.methods.asked`), so
     that no teacher is asked again.
+
+    It may be in parts: where the first axis of all its arrays is one of parts, each of which is fed by, and
+    drawn for, the part of the batch at its place alone, the trainer keeps them where these parts of the batch
+    are.
     """
 
     # An example batch, and the signatures of what to keep of the teachers' outputs for it.
@@ -100,7 +104,8 @@ class UpperLevel(NamedTuple):
 
     `inner_losses` holds one loss per unrolled step. Each step uses the student's own optimizer in its
     present state. Without a `memory` the unrolled steps see the present training batch and the outer loss a
-    batch held out from training; with one, both see a batch drawn from it.
+    batch held out from training; with one, both see a batch drawn from it. With `on_held_out` both see the
+    held-out batch, shown as training images are, and the teachers are asked about it.
 
     `per_example`: `Method.init` gives the upper-level variables of one training image, the trainer gives each
     its own, along a first axis; a loss finds those of its batch at `Batch.positions`.
@@ -111,8 +116,9 @@ class UpperLevel(NamedTuple):
     optimizer: optax.GradientTransformation
     every: int  # one upper-level update every so many steps
     at_epoch_end: bool = False  # and one on the last step of an epoch
-    follow_schedule: bool = False  # whether the optimizer's updates shrink with the student's learning rate
+    follow_schedule: bool = False  # whether updates shrink with the square of the student's learning rate
     memory: Memory | None = None
+    on_held_out: bool = False
     estimator: Estimator = "unrolled"
     rematerialise: bool = False
     per_example: bool = False

@@ -18,16 +18,16 @@ from jaxtyping import Array, Float
 
 
 @jax.custom_jvp
-def weights(u: Float[Array, " teachers"]) -> Float[Array, " teachers"]:
-    """Returns softmax(u), whose derivative is taken for the identity: a gradient by u is the one by w."""
-    return jax.nn.softmax(u)
+def weights(u: Float[Array, "teachers ..."]) -> Float[Array, "teachers ..."]:
+    """Returns softmax(u) over the teachers, its derivative taken for the identity: that by u is that by w."""
+    return jax.nn.softmax(u, axis=0)
 
 
 weights.defjvp(lambda primals, tangents: (weights(*primals), *tangents))
 
 
 def mirror_descent(learning_rate: float, prior: float) -> optax.GradientTransformation:
-    """Returns u ← u − η (g / rms(g) + λ u), for each array of a pytree by itself.
+    """Returns u ← u − η (g / rms(g) + λ u), for each array of a pytree by itself; of a number rms(g) is |g|.
 
     Args:
         learning_rate: η; the weights forget after 1/(ηλ) updates.

@@ -31,14 +31,19 @@ Where the published code differs from its own description or from us:
 - Putting the student back leaves its running averages one batch of the buffer further. Ours are as before.
 - It computes the teachers' outputs in each unrolled step, and again on the way back. Ours, once a batch.
 
-Ours:
+Ours, and the default, since by the published form a teacher's scale decides who is heard, and images travel
+(`--weight-inputs=raw --teacher-maps=raw --buffer=whole` is that form):
 - `--weight-inputs=normalised`: each network's logits shifted and scaled to mean 0 and deviation 1 over the
   batch, cosines in place of inner products. On 20 classes of CIFAR-100 they were 0.9 ± 0.7 points better over
   three seeds and not saturated, see experiments/results.
 - `--teacher-maps=unit`: each teacher's last map divided by its root mean square over the batch; regressors
   that end in a ReLU still reach it. Of raw maps the largest pulls hardest, and is heard most: a teacher with
   random weights, of 24 times the good ones' mean square, got 0.88 of the features' weight in the first epoch,
-  and 0.07 by unit maps (with normalised inputs; see experiments/results/upper-level).
+  and 0.07 by unit maps (see experiments/results/upper-level).
+- `--buffer=parts`: entries of the buffer are replaced by, and drawn for, their own rows of the batch, so that
+  on several devices its images stay where they are, see `mmkd_buffer`. In the published form they travel.
+
+Ours too:
 - The option to let the gradient through the student's part of the inputs.
 """
 
@@ -53,6 +58,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
+from jkd.methods.mmkd_buffer import FORMS as BUFFERS
 from jkd.methods.mmkd_buffer import hard_buffer
 from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, weight_metrics
 from jkd.methods.prepared import at_unit_scale
@@ -132,10 +138,10 @@ def mmkd(
             "teachers' last maps as they are, or divided by their root mean square over the batch",
             choices=TEACHER_MAPS,
         ),
-    ] = "raw",
+    ] = "unit",
     weight_inputs: Annotated[
         str, Flag("what the weight networks see of logits and features", choices=INPUT_FORMS)
-    ] = "raw",
+    ] = "normalised",
     stop_student_inputs: Annotated[
         bool, Flag("no gradient through the student's outputs where the weight networks see them")
     ] = True,
@@ -143,6 +149,15 @@ def mmkd(
         bool, Flag("learn the weight networks; off: they stay as they were drawn", group=UPPER)
     ] = True,
     buffer_size: Annotated[int, Flag("images in the hard buffer", at_least=1, group=UPPER)] = 256,
+    buffer: Annotated[
+        str,
+        Flag(
+            "the hard buffer in parts, each of its own rows of the batch, so that devices send each other no "
+            "images of it; or whole",
+            choices=BUFFERS,
+            group=UPPER,
+        ),
+    ] = "parts",
     every: Every = 5,
     matching_steps: Annotated[
         int,
@@ -207,7 +222,7 @@ def mmkd(
         optimizer=optax.chain(optax.add_decayed_weights(upper_weight_decay), optax.adam(upper_learning_rate)),
         every=every,
         at_epoch_end=True,
-        memory=hard_buffer(buffer_size),
+        memory=hard_buffer(buffer_size, buffer),
         estimator=estimator,
         rematerialise=rematerialise,
     )

@@ -6,6 +6,9 @@ student's where it is the smaller). Regressors are trained with the student and 
 batches: the running averages of their batch norm are never read, and ours have none.
 """
 
+import itertools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -65,9 +68,7 @@ def init_regressor(key: PRNGKeyArray, student: Map, teacher: Map, form: str = "l
 def regress(params: PyTree, student: Map, teacher: Map, form: str = "linear") -> tuple[Map, Map]:
     """Returns r(F_s) and the teacher's map, of the same shape."""
     ours, theirs = match_size(student, teacher)
-    # Batch norm keeps running averages here because flax has no other; nobody reads them.
-    mapped, _ = Regressor(theirs.shape[-1], form).apply({"params": params}, ours, mutable=["batch_stats"])
-    return mapped, theirs
+    return _apply(params, ours, theirs.shape[-1], form), theirs
 
 
 def init_regressors(
@@ -87,9 +88,25 @@ def feature_errors(
     teachers: tuple[TeacherOutputs, ...],
     form: str = "linear",
 ) -> Float[Array, "teachers batch"]:
-    """Returns mse_k of each example, between teacher k's last map and its regressor's."""
-    pairs = [
-        regress(p, student.features[-1], teacher.features[-1], form)
-        for p, teacher in zip(params, teachers, strict=True)
-    ]
-    return jnp.stack([mse(mapped, theirs) for mapped, theirs in pairs])
+    """Returns mse_k of each example, between teacher k's last map and its regressor's.
+
+    Regressors of one layer that see the same map are one convolution, to the channels of all their teachers:
+    batch norm and ReLU treat each channel by itself.
+    """
+    pairs = [match_size(student.features[-1], teacher.features[-1]) for teacher in teachers]
+    together: dict[Any, list[int]] = {}
+    for k, (ours, _) in enumerate(pairs):
+        together.setdefault(k if form == "conv" else ours.shape, []).append(k)
+    errors = {}
+    for members in together.values():
+        joined = jax.tree.map(lambda *each: jnp.concatenate(each, -1), *(params[k] for k in members))
+        *ends, channels = itertools.accumulate(pairs[k][1].shape[-1] for k in members)
+        mapped = _apply(joined, pairs[members[0]][0], channels, form)
+        for k, one in zip(members, jnp.split(mapped, ends, -1), strict=True):
+            errors[k] = mse(one, pairs[k][1])
+    return jnp.stack([errors[k] for k in range(len(teachers))])
+
+
+def _apply(params: PyTree, student: Map, channels: int, form: str) -> Map:
+    # Batch norm keeps running averages here because flax has no other; nobody reads them.
+    return Regressor(channels, form).apply({"params": params}, student, mutable=["batch_stats"])[0]

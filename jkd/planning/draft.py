@@ -12,10 +12,10 @@ from jkd.methods import Method
 from jkd.planning import recipe, settings
 from jkd.planning.experiment import Experiment
 from jkd.planning.images import check_held_out
+from jkd.steps.devices import Devices
 from jkd.teachers import recorded
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
-from jkd.training.devices import Devices
 
 
 class Draft(NamedTuple):
@@ -43,10 +43,6 @@ class Draft(NamedTuple):
         made = {name: owner(**parts[name]) for name, owner in settings.PARTS.items()}
         experiment = dataclasses.replace(given, hyperparameters=own, **made)
         recipe.check(experiment.recipe, experiment.data, experiment.teachers)
-        if experiment.execution.distributed and experiment.teachers.teacher_views:
-            raise UserError(
-                "--teacher-views and --distributed: give one of them; views are of one host so far"
-            )
         check_held_out(experiment.data, given.method, method)
         if isinstance(experiment.student.student, str):
             try:
@@ -100,4 +96,11 @@ def _who(spec: settings.Teachers, name: str, method: Method) -> list[Named | Tea
                 f"{spec.teacher_outputs} has what they say of views: give --teachers"
             )
         return list(recorded.read(Path(spec.teacher_outputs)))
-    return teachers.parse(settings.TEACHERS if spec.teachers is None else spec.teachers, spec.teacher_seed)
+    found = teachers.parse(settings.TEACHERS if spec.teachers is None else spec.teachers, spec.teacher_seed)
+    given = [teacher.name for teacher in found if isinstance(teacher, Teacher)]
+    if given and spec.teacher_dtype is not None:
+        raise UserError(
+            f"--teacher-dtype={spec.teacher_dtype}: {given[0]} is given and computes in the type that it "
+            "was made with; leave it out"
+        )
+    return found

@@ -23,6 +23,11 @@ class Experiment:
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
     execution: Execution = dataclasses.field(default_factory=Execution)
 
+    @property
+    def teaching_dtype(self) -> str:
+        """What teachers compute in when they teach."""
+        return self.teachers.teacher_dtype or self.recipe.dtype
+
     @classmethod
     def of(cls, method: str | Callable[..., Method], **given: Any) -> "Experiment":
         """Sorts settings into the parts they belong to.

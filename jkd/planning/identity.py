@@ -1,6 +1,8 @@
 """Everything that decides what is computed: the configuration that a run's folder belongs to."""
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from jkd import methods, models
 from jkd import run as run_folder
 from jkd.planning.experiment import Experiment
 from jkd.planning.images import Split
-from jkd.planning.settings import DECAYS, digest
+from jkd.planning.settings import DECAYS
 from jkd.planning.source import own_code, plainly
 from jkd.provenance import jkd_code
 from jkd.teachers.named import called
@@ -58,7 +60,7 @@ def identify(
         "hyperparameters": dict(experiment.hyperparameters),
         "student": student_name(experiment),
         "seed": job.seed,
-        "teachers": [_of_teacher(teacher, job) for teacher in teachers],
+        "teachers": [_of_teacher(one, job, _another_dtype(experiment)) for one in teachers],
         "dataset": {
             "name": source(dataset.name),
             "fingerprint": dataset.fingerprint,
@@ -86,6 +88,11 @@ def identify(
     return found
 
 
+def digest(config: dict[str, Any]) -> str:
+    """Returns eight hexadecimal digits that stand for a configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def told(settings: Any) -> dict[str, Any]:
     """Returns a dataclass as a dictionary, without later settings at their defaults."""
     every = dataclasses.asdict(settings)
@@ -108,12 +115,20 @@ def teacher_name(identity: Identity) -> str:
     return called(identity["student"], identity["seed"], identity.get("lessons", ""))
 
 
-def _of_teacher(teacher: Teacher | Identity, job: Job) -> dict[str, Any]:
+def _another_dtype(experiment: Experiment) -> dict[str, str]:
+    """Returns what teachers compute in, where that is not what the student does."""
+    dtype = experiment.teaching_dtype
+    return {} if dtype == experiment.recipe.dtype else {"dtype": dtype}
+
+
+def _of_teacher(teacher: Teacher | Identity, job: Job, dtype: dict[str, str]) -> dict[str, Any]:
     if isinstance(teacher, Recorded):
         return dict(teacher.identity)
     if not isinstance(teacher, Teacher):
-        return {"name": teacher_name(teacher), "epochs": teacher["recipe"]["epochs"], "run": digest(teacher)}
+        run, epochs = digest(teacher), teacher["recipe"]["epochs"]
+        return {"name": teacher_name(teacher), "epochs": epochs, "run": run} | dtype
     described: dict[str, Any] = {"name": teacher.name.partition("@")[0], "weights": teacher.fingerprint}
+    described |= dtype
     if code := own_code(teacher.made_by):
         described["code"] = code
     augmentation = job.task.augmentation

@@ -13,8 +13,8 @@ from jkd.errors import UserError
 from jkd.methods import Method
 from jkd.planning.experiment import Experiment
 from jkd.planning.settings import Data
+from jkd.steps.images import Augmentation
 from jkd.teachers.teacher import Teacher
-from jkd.training.images import Augmentation
 
 # Of every run, whatever its own seed: what is held out from a teacher must be so for all its students.
 _SPLIT_SEED = 0

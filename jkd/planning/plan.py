@@ -19,14 +19,14 @@ from jkd.planning.experiment import Experiment
 from jkd.planning.fit import check_fit
 from jkd.planning.images import augmentation_of, seen_by_teachers, split
 from jkd.planning.views import check_outputs, check_views
+from jkd.steps.devices import Devices
+from jkd.steps.state import optimizer
+from jkd.steps.task import Task
 from jkd.teachers import stored
 from jkd.teachers.named import Named
 from jkd.teachers.teacher import Teacher
-from jkd.training.devices import Devices
 from jkd.training.job import Job
 from jkd.training.source import reading
-from jkd.training.state import optimizer
-from jkd.training.task import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,9 +90,10 @@ class Plan:
     def teacher(self) -> Teacher:
         """The teacher that this run makes, with the shapes of its variables in place of these."""
         shape = self.job.dataset.train_images.shape[1:3]
-        network, name = self.job.task.student, known.teacher_name(self.identity)
-        seen = stored.trained_on(self.identity)
-        return Teacher.of(network, stored.abstract(network, shape), name, trained_on=seen)
+        architecture, dtype = known.student_name(self.experiment), self.experiment.teaching_dtype
+        network = models.create(architecture, self.job.dataset.num_classes, dtype)
+        variables, seen = stored.abstract(network, shape), stored.trained_on(self.identity)
+        return Teacher.of(network, variables, known.teacher_name(self.identity), trained_on=seen)
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -127,8 +128,7 @@ def _dataset(draft: Draft, loaded: dict[Any, Dataset]) -> Dataset:
 
 
 def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher | Plan]") -> Plan:
-    experiment, method = draft.experiment, draft.method
-    dtype = experiment.recipe.dtype
+    experiment, method, dtype = draft.experiment, draft.method, draft.experiment.recipe.dtype
     who = tuple(_teacher(experiment, one, dataset, known_teachers) for one in draft.teachers)
     student = experiment.student.student
     passes = recipes.epochs(experiment.recipe, experiment.data)
@@ -157,6 +157,7 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
         total_steps=passes * epoch_steps,
         devices=Devices.all(),
         relative_rate=lambda step: schedule(step) / rate,
+        highest_rate=rate,
         label_smoothing=recipe.label_smoothing,
     )
     execution = experiment.execution
@@ -174,14 +175,15 @@ def _decide(draft: Draft, dataset: Dataset, known_teachers: "dict[Any, Teacher |
         resized_crop=experiment.data.resized_crop,
         views=experiment.teachers.teacher_views if method.needs_teachers else 0,
     )
-    listed = [teacher.identity if isinstance(teacher, Plan) else teacher for teacher in who]
+    listed = [one.identity if isinstance(one, Plan) else one for one in who]
     identity = known.identify(experiment, job, listed, parts)
     folder = known.folder(Path("runs"), identity, dataset.name, execution.workdir, execution.again)
     ready = [_as_teacher(teacher) for teacher in who]
     if job.views:
         check_views(job)
     if job.views and (named := experiment.teachers.teacher_outputs) is not None:
-        check_outputs(Path(named), job, dtype, ready, not any(isinstance(one, Plan) for one in who))
+        known_all = all(isinstance(one, Teacher) for one in who)
+        check_outputs(Path(named), job, experiment.teaching_dtype, ready, known_all)
     check_fit(job, ready, known.student_name(experiment), experiment.method)
     notes = *dataset.notes, *seen_by_teachers(dataset, parts, method, ready)
     return Plan(experiment, job, who, identity, folder, notes)
@@ -199,7 +201,7 @@ def _teacher(
     key = (given, id(dataset), experiment.data, experiment.recipe, experiment.teachers)
     if key not in known_teachers:
         if given.path is not None:
-            found: Teacher | Plan = stored.read(given, dataset.num_classes, experiment.recipe.dtype)
+            found: Teacher | Plan = stored.read(given, dataset.num_classes, experiment.teaching_dtype)
         else:
             found = _training_of(given, experiment, dataset)
         known_teachers[key] = found
@@ -241,9 +243,7 @@ def _as_teacher(teacher: Teacher | Plan) -> Teacher:
 
 
 def _described(teacher: Teacher | Plan) -> str:
-    if isinstance(teacher, Teacher):
-        return teacher.name
-    if teacher.untrained:
-        return teacher.teacher.name
+    if isinstance(teacher, Teacher) or teacher.untrained:
+        return _as_teacher(teacher).name
     there = "found" if (teacher.folder / "summary.json").exists() else "to be trained first"
     return f"{teacher.teacher.name} ({there}: {teacher.folder})"

@@ -1,10 +1,8 @@
 """What defines a run: settings with their defaults, and the recipe they stand for."""
 
 import dataclasses
-import hashlib
-import json
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from flax import linen as nn
 
@@ -165,6 +163,14 @@ class Teachers:
         int,
         Flag("seed of the first teacher of an architecture, +1 for each next", at_least=0, at_most=MAX_SEED),
     ] = 0
+    teacher_dtype: Annotated[
+        str | None,
+        Flag(
+            "type that teachers compute in when they teach, whatever they were trained in",
+            choices=("float32", "bfloat16"),
+            default="as --dtype",
+        ),
+    ] = None
     teacher_views: Annotated[
         int,
         Flag(
@@ -221,13 +227,10 @@ class Execution:
     distributed: Annotated[bool, Flag("on all hosts of a cluster; each starts this same command")] = False
     time_limit: Annotated[
         float | None,
-        Flag(
-            "seconds after which it stops, saved, with status 0; the next call goes on",
-            above=0,
-            default="none",
-        ),
+        Flag("seconds until it stops, saved, with status 0; the next call goes on", above=0, default="none"),
     ] = None
     again: Annotated[bool, Flag("make a run that other code of jkd made anew, in a folder beside it")] = False
+    figures: Annotated[str, Flag("format of pictures beside the page", choices=("png", "svg", "pdf"))] = "png"
 
 
 PARTS = {"data": Data, "teachers": Teachers, "student": Student, "recipe": Recipe, "execution": Execution}
@@ -242,8 +245,3 @@ def time_limit(execution: Execution) -> AbstractContextManager[None]:
         jkd.Interrupted: the time is over.
     """
     return process.time_limit(resolve(Execution, vars(execution))["time_limit"])
-
-
-def digest(config: dict[str, Any]) -> str:
-    """Returns eight hexadecimal digits that stand for a configuration."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]

@@ -8,8 +8,7 @@ import jax
 
 from jkd.errors import UserError
 from jkd.machine import files
-from jkd.planning.identity import told
-from jkd.planning.settings import digest
+from jkd.planning.identity import digest, told
 from jkd.planning.source import own_code
 from jkd.teachers import about, kept
 from jkd.teachers.kept import KeptOutputs

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkd.machine import files
-from jkd.report import panel
+from jkd.report import panel, table
 from jkd.report.panel import BLACK, FONT, QUIET, finish, plain, plot, series, style
 from jkd.report.results import CONFIDENCE, Result, by_seed, differences
 
@@ -18,25 +18,31 @@ _DASHES = {"-": "—", "--": "- -", ":": "· ·", "-.": "- ·"}
 _ALIKE = 1e-4  # weights that never differ by more are equal, and there is nothing to see
 
 
-def draw_all(results: Sequence[Result], baseline: str, folder: Path) -> list[str]:
+def draw_all(results: Sequence[Result], baseline: str, folder: Path, form: str = "png") -> list[str]:
     """Draws what there is to draw of the finished runs, and returns the names of the pictures in `folder`.
 
     `accuracy.png` has test accuracy over epochs, the mean over seeds with a band of one standard deviation to
-    either side. `differences.png` has each method's paired difference to the baseline in the last epoch, with
-    its intervals and a dot for each seed. `weights.png` has the teachers' weights of the methods that have
-    some.
+    either side, and the teachers and their ensemble as levels. `differences.png` has each method's paired
+    difference to the baseline in the last epoch, with its intervals and a dot for each seed. `weights.png`
+    has the teachers' weights of the methods that have some.
+
+    Args:
+        results: The runs.
+        baseline: The method that differences are to.
+        folder: Where the pictures are put.
+        form: Their format, `png`, `svg` or `pdf`, which is also how their names end.
     """
     done = [result for result in results if result.summary is not None]
     pictures = {
-        "accuracy.png": _accuracy(done),
-        "differences.png": _differences(done, baseline),
-        "weights.png": _weights(done),
+        f"accuracy.{form}": _accuracy(done),
+        f"differences.{form}": _differences(done, baseline),
+        f"weights.{form}": _weights(done),
     }
     for name, figure in pictures.items():
         if figure is None:
             (folder / name).unlink(missing_ok=True)  # of an earlier comparison in this folder
         else:
-            files.replace(folder / name, partial(figure.savefig, format="png"))
+            files.replace(folder / name, partial(figure.savefig, format=form))
     return [name for name, figure in pictures.items() if figure is not None]
 
 
@@ -65,7 +71,7 @@ def _accuracy(results: Sequence[Result]) -> Figure | None:
     methods = _methods(results)
     if not methods:
         return None
-    height = max(2.8, 1.2 + 0.18 * len(methods))
+    height = max(2.8, 1.2 + 0.18 * (len(methods) + len(table.teachers(results))))
     figure = panel.figure(height)
     axes = figure.add_subplot()
     labels, lowest, highest = [], [], []
@@ -79,10 +85,14 @@ def _accuracy(results: Sequence[Result]) -> Figure | None:
         # The first epochs would press the rest into a thin stripe.
         lowest.append(np.quantile(values.mean(0), 0.15))
         highest.append(values.max())
-    bottom, top = min(lowest), max(highest)
-    margin = 0.05 * (top - bottom) + 1e-3
-    axes.set_ylim(bottom - margin, top + margin)
-    axes.yaxis.set_major_formatter(panel.percent)
+    for place, (name, row) in enumerate(table.teachers(results).items()):
+        dashes = "--" if "ensemble" in name else ":"
+        axes.axhline(row["top1"], color=QUIET, linewidth=0.9, linestyle=dashes, zorder=0)
+        who = name.removeprefix("teacher ").replace("teachers' ", "")
+        labels.append((row["top1"], f"{panel.teacher_label(who, place)} {row['top1']:.1%}", QUIET))
+        lowest.append(row["top1"])
+        highest.append(row["top1"])
+    panel.accuracy_axis(axes, min(lowest), max(highest))
     seeds = max(len(by_seed(results, method, "last.test/top1")) for method in methods)
     band = f"mean of {seeds} seeds, band: ± one standard deviation" if seeds > 1 else "one seed"
     finish(axes, f"test accuracy ({band})", labels, gap=_LINE / (height - 0.6))

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from jkd.report import panel
 from jkd.report.listening import Listener
@@ -88,4 +89,5 @@ def _name_classes(axes: Axes, names: Sequence[str] | None, classes: int, below: 
         axes.set_xticks(range(classes), list(names), rotation=90)
         axes.tick_params(axis="x", labelsize=panel.FONT - 2.5)
     else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("class", fontsize=panel.FONT - 0.5)

@@ -58,6 +58,18 @@ def percent(value: float, position: Any = None) -> str:
     return f"{100 * value:.4g}%"
 
 
+def accuracy_axis(axes: Axes, bottom: float, top: float) -> None:
+    """Has the vertical axis show accuracies from `bottom` to `top`, and marks it where 0 is cut off."""
+    margin = 0.05 * (top - bottom) + 1e-3
+    axes.set_ylim(bottom - margin, top + margin)
+    axes.yaxis.set_major_formatter(percent)
+    if bottom - margin > 0:
+        # Two slanted strokes across the foot of the axis, as is usual.
+        stroke: dict[str, Any] = {"marker": [(-1, -0.5), (1, 0.5)], "markersize": 6, "linestyle": "none"}
+        place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "zorder": 5, "gid": "cut"}
+        axes.plot([0, 0], [0.02, 0.045], color=BLACK, **stroke, **place)
+
+
 def plain(axes: Axes, title: str) -> None:
     """Gives a panel its title, small figures and no frame."""
     axes.set_title(title, fontsize=FONT, loc="left")

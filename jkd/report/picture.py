@@ -79,9 +79,7 @@ def _draw_accuracy(
     labels.append((top1[-1], f"student {top1[-1]:.1%}", BLACK))
     # The first epochs would press the rest, where the teachers are, into a thin stripe.
     bottom = min([np.quantile(top1, 0.15), *(value for value, _, _ in labels)])
-    span = max([top1.max(), *(value for value, _, _ in labels)]) - bottom
-    axes.set_ylim(bottom - 0.05 * span - 1e-3, bottom + 1.05 * span + 1e-3)
-    axes.yaxis.set_major_formatter(panel.percent)
+    panel.accuracy_axis(axes, bottom, max([top1.max(), *(value for value, _, _ in labels)]))
     finish(axes, "test accuracy", labels)
 
 

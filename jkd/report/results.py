@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Result:
     summary: dict[str, Any] | None = None
     diverged: str | None = None
     train_images: int = 0  # that the student is trained on
+    folder: Path | None = None
 
     @property
     def finished(self) -> bool:

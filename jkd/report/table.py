@@ -70,23 +70,23 @@ def markdown(
     for row in rows:
         cells = [
             row.method,
-            _count(row),
-            _percent(row.top1),
-            "baseline" if row.method == baseline else _difference(row.difference),
-            "–" if row.method == baseline else _interval(row.corrected) or "–",
-            _percent(row.best_top1),
-            _percent(row.calibration_error),
+            count(row),
+            percent(row.top1),
+            "baseline" if row.method == baseline else difference(row.difference),
+            "–" if row.method == baseline else interval(row.corrected) or "–",
+            percent(row.best_top1),
+            percent(row.calibration_error),
             f"{row.train_images:,}",
-            _number(row.relative_time, 2),
-            _number(row.step_bytes / 2**20, 1),
-            _number(row.images_per_second),
+            number(row.relative_time, 2),
+            number(row.step_bytes / 2**20, 1),
+            number(row.images_per_second),
             f"{row.parameters:,}" if row.finished else "–",
             f"{row.multiply_adds:,}" if row.finished else "–",
         ]
         if published:
             cells.insert(3, published[row.method].number if row.method in published else "–")
         lines.append(cells)
-    for name, rated in _teachers(results).items():
+    for name, rated in teachers(results).items():
         lines.append([name, "", f"{100 * rated['top1']:.2f}"] + [""] * (len(header) - 3))
     return "\n".join(
         [
@@ -94,7 +94,7 @@ def markdown(
             "",
             *(f"| {' | '.join(cells)} |" for cells in lines),
             "",
-            *_notes(results, rows, baseline, published or {}),
+            *(f"- {note}" for note in notes(results, rows, baseline, published or {})),
             "",
         ]
     )
@@ -155,32 +155,38 @@ def _csv(lines: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def _count(row: Row) -> str:
+def count(row: Row) -> str:
+    """Returns how many runs of a row are finished, have diverged and are to come."""
     words = [str(row.finished)]
     words += [f"{row.diverged} diverged"] if row.diverged else []
     words += [f"{row.missing} to come"] if row.missing else []
     return ", ".join(words)
 
 
-def _percent(value: Spread) -> str:
+def percent(value: Spread) -> str:
+    """Returns mean and deviation in percent."""
     if math.isnan(value.mean):
         return "–"
     return f"{100 * value.mean:.2f}" + ("" if math.isnan(value.std) else f" ± {100 * value.std:.2f}")
 
 
-def _difference(found: Difference) -> str:
-    return f"{100 * found.mean:+.2f} {_interval(found)}".strip() if found.pairs else "–"
+def difference(found: Difference) -> str:
+    """Returns a difference in points, with its interval where there is one."""
+    return f"{100 * found.mean:+.2f} {interval(found)}".strip() if found.pairs else "–"
 
 
-def _interval(found: Difference) -> str:
+def interval(found: Difference) -> str:
+    """Returns the interval of a difference in points, or nothing."""
     return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]" if found.pairs > 1 else ""
 
 
-def _number(value: float, digits: int = 0) -> str:
+def number(value: float, digits: int = 0) -> str:
+    """Returns a number, or a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
-def _teachers(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+def teachers(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """Returns what the teachers and their ensemble are worth, by name."""
     for result in results:
         if result.summary and result.summary["teachers"]:
             rated = {f"teacher {row['name']}": row for row in result.summary["teachers"]}
@@ -188,36 +194,37 @@ def _teachers(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _notes(
+def notes(
     results: Sequence[Result], rows: Sequence[Row], baseline: str, published: Mapping[str, Published]
 ) -> list[str]:
+    """Returns what must be known to read a table, a sentence or a few each."""
     seeds = len({result.seed for result in results})
     pairs = max((row.difference.pairs for row in rows if row.method != baseline), default=0)
-    notes = ["± is the sample standard deviation over seeds." if seeds > 1 else ""]
+    said = ["± is the sample standard deviation over seeds." if seeds > 1 else ""]
     if pairs > 1:
-        notes.append(
+        said.append(
             f"Differences are in points of the last epoch's top-1, paired by seed, with Student's t interval "
             f"({CONFIDENCE:.0%}); each stands alone, so that among many some miss zero by chance. Of those "
             f"corrected by Holm's one misses zero by chance in {1 - CONFIDENCE:.0%} of tables or less. "
             "They are over seeds of the student: teachers and data are fixed."
         )
     elif seeds == 1:
-        notes.append(
+        said.append(
             "There is one seed, so there is no deviation and no interval: a difference between single runs "
             "says nothing about their spread. Give --seeds=0,1,2 or more."
         )
-    notes.append(
+    said.append(
         "The time of a step is from the median images/s of the epochs; its memory is what the largest of its "
         "compiled programs takes on one device: arguments, results and what lies between."
     )
-    notes.append("Parameters and multiply-adds (for one image) are those of the student as it is deployed.")
-    notes.append(
+    said.append("Parameters and multiply-adds (for one image) are those of the student as it is deployed.")
+    said.append(
         "The best epoch is chosen on the test images themselves and so flatters; compare by the last epoch."
     )
-    notes += [
+    said += [
         f"{result.method} seed {result.seed} diverged (remove its folder to try again): {result.diverged}"
         for result in results
         if result.diverged
     ]
-    notes += [f"Published {method}: {entry}" for method, entry in published.items()]
-    return [f"- {note}" for note in notes if note]
+    said += [f"Published {method}: {entry}" for method, entry in published.items()]
+    return [words for words in said if words]

@@ -7,6 +7,8 @@ metrics.jsonl    one record per line, as logged
 tensorboard/     the same records as TensorBoard events
 checkpoints/     the newest complete checkpoints (orbax)
 damaged/         checkpoints that proved damaged
+tested.json      what student and teachers said of the test images, found at the end
+picture.png      and report.html: what there is to look at, made from the rest
 summary.json     written once, when the run is finished
 lock             held by the process that writes the folder
 ```

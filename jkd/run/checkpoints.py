@@ -77,8 +77,7 @@ def save(
 def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Reads the items of a checkpoint that `abstract` names, as arrays or `jax.ShapeDtypeStruct`s.
 
-    Each array is placed by the sharding it has there, or else on the first device, however it was placed when
-    it was saved.
+    Each array is placed by its sharding there, or else on the first device, however it was when saved.
 
     Raises:
         Damaged: The checkpoint is not what was saved.
@@ -86,6 +85,8 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, Py
     """
     folder = Path(manager.directory) / str(step)
     sealed = seal(folder)
+    if sealed is None:
+        print(f"{folder} was saved before checkpoints had checksums: it is taken as it is", flush=True)
     items = {name: jax.tree.map(_placed, item) for name, item in _filled(abstract).items()}
     for name, item in items.items():
         if not (folder / name).is_dir():
@@ -97,8 +98,14 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: Mapping[str, Py
                 f"{folder / name} does not fit this network or version: {'; '.join(wrong[:3])}{more}"
             )
     arguments = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
-    with _reading(folder):
-        restored = manager.restore(step, args=ocp.args.Composite(**arguments))
+    try:
+        with _reading(folder):
+            restored = manager.restore(step, args=ocp.args.Composite(**arguments))
+    except Damaged:
+        hosts.anywhere(True)
+        raise
+    if hosts.anywhere(False):  # of what is split each reads its own rows, and all would wait for their sum
+        raise _damaged(folder, "another process cannot read its part")
     for name in items:
         if sealed is not None and checksum(restored[name]) != sealed["items"].get(name):
             raise _damaged(folder / name, "its arrays are not those that were saved")
@@ -234,12 +241,9 @@ def _entries(tree: PyTree) -> dict[str, str]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if _is_key(leaf):
             leaf = jax.eval_shape(jax.random.key_data, leaf)  # what is saved of a key
-        entries[_name(path)] = f"{leaf.dtype}{list(leaf.shape)}"
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        entries[name] = f"{leaf.dtype}{list(leaf.shape)}"
     return entries
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _is_key(leaf: Any) -> bool:

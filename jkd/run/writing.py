@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import PyTree
+from jaxtyping import PyTree, UInt8
 
 from jkd.errors import UserError
 from jkd.machine import files, hosts, system
@@ -141,11 +142,19 @@ class Run:
             if restored is None:
                 self._records.clear()
             self._events.drop_from(0 if restored is None else restored[0] + 1)
+            if restored is None:
+                self._events.begin(read(self.workdir).config)
         return restored
+
+    def show(self, name: str, pixels: UInt8[np.ndarray, "height width channels"]) -> None:
+        """Gives TensorBoard an image of what there is before the first step."""
+        with self._writing():
+            self._events.show(name, pixels)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Waits for the checkpoints and marks the run as finished by writing `summary.json`."""
         with self._writing():
+            self._events.end()
             self._checkpoints.wait_until_finished()
             files.write_json(self.workdir / "summary.json", files.plain(summary))
 

@@ -11,11 +11,11 @@ from jkd.errors import UserError
 from jkd.machine import files
 from jkd.methods.base import TeacherOutputs
 from jkd.run import Run
+from jkd.steps.asking import TeacherNetwork
+from jkd.steps.evaluate import Predictor, accuracy_metrics, vote
 from jkd.teachers.recorded import Recorded
 from jkd.teachers.shapes import shapes
 from jkd.teachers.teacher import Teacher
-from jkd.training.asking import TeacherNetwork
-from jkd.training.evaluate import Predictor, accuracy_metrics, vote
 from jkd.training.job import Job
 
 

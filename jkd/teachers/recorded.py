@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, PyTree
 from jkd.machine import archive
 from jkd.methods.base import TeacherOutputs
 from jkd.models import Absent, Head, Outputs
+from jkd.steps.asking import TeacherNetwork
 from jkd.teachers import about as folders
 from jkd.teachers.shapes import from_shapes, shapes
 from jkd.teachers.teacher import Teacher, TrainedOn
-from jkd.training.asking import TeacherNetwork
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

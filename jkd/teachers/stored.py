@@ -39,7 +39,11 @@ def read(named: Named, num_classes: int, dtype: str) -> Teacher:
         view = {name: seen[name] if value is None else value for name, value in view.items()}
         known = {"accuracy": named.accuracy, "trained_on": seen["trained_on"]}
         return Teacher.of(network, variables, named.name, **known, **view)
-    variables = from_state_dict(named.architecture, load_state_dict(path))
+    entries = load_state_dict(path)
+    try:
+        variables = from_state_dict(named.architecture, entries)
+    except UserError as error:
+        raise UserError(f"{named.name}: {error}") from None
     head = models.head(variables)
     (classes,) = head.bias.shape
     if classes != num_classes:

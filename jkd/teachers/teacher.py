@@ -13,8 +13,8 @@ from jkd.errors import UserError
 from jkd.models import Absent, Head, Outputs, OwnNetwork, head
 from jkd.models.own import as_outputs
 from jkd.provenance import fingerprint
-from jkd.training.asking import TeacherNetwork
-from jkd.training.images import Augmentation
+from jkd.steps.asking import TeacherNetwork
+from jkd.steps.images import Augmentation
 
 Channels = tuple[float, float, float]
 

@@ -1,1 +1,1 @@
-"""What trains: the state, one step, compiled calls, the loop over epochs, devices, evaluation."""
+"""What trains: jobs, the loop over epochs and what feeds it; one step is in `jkd.steps`."""

@@ -8,11 +8,11 @@ from jaxtyping import PyTree
 
 from jkd.methods.asked import Kept, asked
 from jkd.methods.base import Batch, TeacherOutputs, Variables
-from jkd.training.asking import teacher_outputs
+from jkd.steps.asking import teacher_outputs
+from jkd.steps.state import State, initial, signature, student_variables
+from jkd.steps.step import with_totals
+from jkd.steps.task import Task
 from jkd.training.job import Job
-from jkd.training.state import State, initial, signature, student_variables
-from jkd.training.step import with_totals
-from jkd.training.task import Task
 
 
 def asked_of(task: Task, shape: tuple[int, ...], state: State, teachers: tuple[TeacherOutputs, ...]) -> Kept:

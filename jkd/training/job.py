@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from jkd.data import Dataset
 from jkd.methods.asked import Kept
-from jkd.training.task import Task
+from jkd.steps.task import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Where the images of a compiled call come from, and what teachers say of their views."""
 
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,11 +11,12 @@ from jaxtyping import Int32, PyTree
 from jkd.data import held_out_indices, view_of_epoch
 from jkd.data.streamed import Batch, Crops, Streamed
 from jkd.errors import UserError
-from jkd.machine import system
+from jkd.machine import hosts, system
 from jkd.methods.asked import Kept
-from jkd.training.calls import Draw
-from jkd.training.images import Images
+from jkd.steps.calls import Draw
+from jkd.steps.images import Batches, Data, Images
 from jkd.training.job import Job, Views
+from jkd.training.wait import Wait
 
 _ACCELERATOR_STEPS_PER_CALL = 100
 # A data set stays on the device if it takes at most this share of its memory, and so does what is said of a
@@ -33,21 +33,21 @@ Order = Int32[np.ndarray, "steps batch"]
 class Source:
     """Gives each call its images.
 
-    From device memory where the data set fits there, else from the host's, or read by threads. What teachers
-    say of a view is a column beside the images: on the device, in the host's memory or memory-mapped.
+    From device memory where the data set fits, whole on every device of every host; else batches, split over
+    the devices, of which each process has, in memory or read by threads, the rows of its devices. What
+    teachers say of a view is a column beside the images: on the device, in memory or memory-mapped.
     """
 
     def __init__(self, job: Job, views: Views | None = None):
         self._job, self._views = job, views
+        self._mine = job.task.devices.rows(job.batch_size, _held_out_size(job))
         self._view = -1
         self._said: Kept = ()
-        self._wait = _Wait()
-        self._told = 0.0
+        self._wait, self._told = Wait(), 0.0
         self._resident: Images | None = None
         if job.dataset.streamed:
             return
-        stats = job.task.devices.mesh.local_devices[0].memory_stats() or {}
-        self._room = _RESIDENT_SHARE * stats.get("bytes_limit", np.inf)
+        self._room = _room(job)
         every = np.arange(len(job.dataset.train_labels), dtype=np.int32)
         data = Images(job.dataset.train_images, job.dataset.train_labels, every)
         if data.images.nbytes <= self._room:
@@ -83,13 +83,14 @@ class Source:
         """Returns where what is said of a view has room, of so many bytes."""
         host = _RESIDENT_SHARE * system.memory()
         device = host if self._job.task.devices.on_cpu else self._room
-        if self._resident is not None and size <= device:
+        # Where it is on the devices is part of the program, which all processes share.
+        if self._resident is not None and hosts.agreed(lambda: size <= device):
             return "device"
         return "host" if size <= host else "file"
 
     def calls(
         self, order: Order, step: int, rows: int, take: Callable[[int, int], int]
-    ) -> Generator[tuple[Images, Draw, int], None, None]:
+    ) -> Generator[tuple[Data, Draw, int], None, None]:
         """Returns for one call after another its images, what its steps draw from them, and their number.
 
         Args:
@@ -98,7 +99,7 @@ class Source:
             rows: Steps in a call; where one takes fewer, its draw is filled up to as many.
             take: Returns how many a call takes, by its first step and the end of the epoch.
         """
-        self._wait = _Wait()
+        self._wait = Wait()
         steps = _Steps(self._job, order, step)
         resident = self._resident
         if resident is not None and self._views is not None and not resident.said:
@@ -115,21 +116,32 @@ class Source:
                 assert resident is not None
                 yield resident, Draw(filled[:, :batch_size], filled[:, batch_size:]), count
                 continue
-            found = [next(batches) for _ in range(count)]
-            images = found[0] if count == 1 else np.concatenate(found)
-            lacking = np.zeros((filled.size - len(images), *images.shape[1:]), images.dtype)
-            labels = self._job.dataset.train_labels[filled.ravel()]
-            here = np.arange(filled.size, dtype=np.int32).reshape(filled.shape)
-            data = Images(
-                np.concatenate([images, lacking]) if len(lacking) else images, labels, filled.ravel()
-            )
-            if self._views is not None:
-                # Of held-out images nobody looks at what was said: in their rows is any that is there.
-                wanted = np.concatenate([filled[:, :batch_size], filled[:, :1].repeat(size, 1)], 1).ravel()
-                said = jax.tree.map(lambda column, at=wanted: column[at], self._said)
-                data = data._replace(views=np.full(filled.size, self._view, np.int32), said=said)
+            images = np.zeros((len(self._mine), rows, *self._job.batch_shape[1:]), np.uint8)
+            for row in range(count):
+                images[:, row] = next(batches)
             self._wait.ends()
-            yield data, Draw(here[:, :batch_size], here[:, batch_size:]), count
+            # Each step finds its batch at its own number.
+            number = np.arange(rows, dtype=np.int32)[:, None]
+            draw = Draw(number.repeat(batch_size, 1), number.repeat(size, 1))
+            yield self._split(images, filled.T[self._mine].astype(np.int32), size), draw, count
+
+    def _split(self, images: np.ndarray, positions: np.ndarray, held_out: int) -> Batches:
+        """Returns batches, of this process's rows of them, whose last come from `held_out` rows."""
+        job, trained = self._job, int((self._mine < self._job.batch_size).sum())
+
+        def split(columns: Any, size: int) -> Any:
+            return jax.tree.map(lambda column: job.task.devices.split(column, size), columns)
+
+        labels = job.dataset.train_labels[positions].astype(np.int32)
+        every = Images(images, labels, positions)
+        if self._views is not None:
+            views = np.full(labels.shape, self._view, np.int32)
+            every = every._replace(
+                views=views, said=jax.tree.map(lambda column: column[positions], self._said)
+            )
+        train = jax.tree.map(lambda x: x[:trained], every)
+        apart = jax.tree.map(lambda x: x[trained:], every)
+        return Batches(split(train, job.batch_size), split(apart, held_out) if held_out else None)
 
     def given(self, results: PyTree) -> None:
         """Is told what the call with the last images will result in."""
@@ -153,11 +165,10 @@ class Source:
     def _batches(self, steps: "_Steps", step: int) -> Iterator[Batch]:
         job, images = self._job, self._job.dataset.train_images
         if not isinstance(images, Streamed):
-            return (images[places] for places in steps)
-        crops = None
-        if job.resized_crop is not None:
-            crops = Crops(job.seed, step, job.batch_size, job.resized_crop)
-        return images.batches(steps, crops, self._wait.looks)
+            return (images[places[self._mine]] for places in steps)
+        least = job.resized_crop
+        crops = None if least is None else Crops(job.seed, step, job.batch_size, least)
+        return images.batches(steps, crops, self._wait.looks, self._mine)
 
 
 class _Steps(Sequence[Int32[np.ndarray, " images"]]):
@@ -183,29 +194,6 @@ class _Steps(Sequence[Int32[np.ndarray, " images"]]):
         return self._drawn(row)
 
 
-class _Wait:
-    """How long the device has had nothing to do for want of images."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._results: list[Any] = []
-        self._idle_since: float | None = None
-
-    def looks(self) -> None:
-        """Looks whether the device has done what it was given."""
-        if self._idle_since is None and all(result.is_ready() for result in self._results):
-            self._idle_since = time.perf_counter()
-
-    def ends(self) -> None:
-        """The next images are there."""
-        if self._idle_since is not None:
-            self.seconds += time.perf_counter() - self._idle_since
-
-    def begins_after(self, results: PyTree) -> None:
-        """The device has been given something to do, until there are these results."""
-        self._results, self._idle_since = jax.tree.leaves(results), None
-
-
 def steps_per_call(job: Job) -> int:
     """Returns how many steps one compiled call has, at most an epoch's."""
     steps = job.steps_per_call
@@ -216,18 +204,27 @@ def steps_per_call(job: Job) -> int:
     return min(steps, job.task.epoch_steps)
 
 
+def can_share(job: Job) -> bool:
+    """Whether a run can share its calls with others: all its images on the device, and no views."""
+    return not job.dataset.streamed and not job.views and job.dataset.train_images.nbytes <= _room(job)
+
+
 def reading(job: Job) -> str:
     """Returns how images are streamed, and the memory that it takes at most; nothing where they are not."""
     images = job.dataset.train_images
     if not isinstance(images, Streamed):
         return ""
     step, tested = _step_images(job), min(job.eval_batch_size, len(job.dataset.test_images))
-    # What waits to be asked for, what is collected for a call, and two calls, the one that runs and the next,
-    # which JAX may hold copies of.
+    # What waits, is collected for a call, and two calls, the next one too, with copies that JAX may hold.
     training = images.ahead(step) + 5 * steps_per_call(job) * step
     testing = images.ahead(tested) + 3 * tested
     most = system.mebibytes(max(training, testing) * _image_bytes(job))
     return f"read by {system.cores()} threads, at most {most} of images at once beside what these decode"
+
+
+def _room(job: Job) -> float:
+    stats = job.task.devices.mesh.local_devices[0].memory_stats() or {}
+    return _RESIDENT_SHARE * stats.get("bytes_limit", np.inf)
 
 
 def _held_out_size(job: Job) -> int:

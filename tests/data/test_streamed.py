@@ -75,10 +75,13 @@ def test_and_that_without_a_test_part(folder):
     assert_same(load(folder, stream=False), load(folder))
 
 
-def test_batches_come_in_the_order_that_they_are_asked_for(folder):
+@pytest.mark.parametrize("mine", [[0, 1, 2, 3], [0, 2], [1, 3]])
+def test_batches_come_in_the_order_that_they_are_asked_for(folder, mine):
     resident, streamed = (load(folder, stream=stream).train_images for stream in (False, True))
     rows = [np.asarray([5, 2, 17, 0]), np.asarray([2, 2, 1, 9]), np.asarray([16])]
-    for one, other in zip(in_batches(resident, rows), in_batches(streamed, rows), strict=True):
+    both = (in_batches(images, rows, np.asarray(mine)) for images in (resident, streamed))
+    for row, one, other in zip(rows, *both, strict=True):
+        np.testing.assert_array_equal(one, resident[row][[place for place in mine if place < len(row)]])
         np.testing.assert_array_equal(one, other)
 
 
@@ -165,6 +168,8 @@ def test_crops_are_a_function_of_seed_step_and_place(folder):
     whole = list(images.batches(rows, Crops(1, 10, 3, 0.1)))
     (resumed,) = images.batches(rows[2:], Crops(1, 12, 3, 0.1))
     np.testing.assert_array_equal(whole[2], resumed)
+    of_one_host = images.batches(rows, Crops(1, 10, 3, 0.1), mine=np.asarray([1, 2]))
+    np.testing.assert_array_equal([batch[[1, 2]] for batch in whole], list(of_one_host))
     assert (whole[1][0] != whole[1][1]).any(), "the same image at two places has two parts"
     (other,) = images.batches(rows[2:], Crops(2, 12, 3, 0.1))
     assert (other[:3] != resumed[:3]).any(axis=(1, 2, 3)).all()

@@ -1,6 +1,7 @@
 """What a student is exported to computes the same, and appears whole or not at all."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,10 +24,11 @@ from jkd.experiments.predict import run_predict
 from jkd.interop import weights
 from jkd.interop.checkpoint import load_state_dict
 from jkd.interop.torch import to_state_dict
+from jkd.machine import files
 from jkd.methods.base import TeacherOutputs
 from jkd.run import Contents
-from jkd.training.deployed import Deployed, DeployedNetwork
-from jkd.training.state import Split
+from jkd.steps.deployed import Deployed, DeployedNetwork
+from jkd.steps.state import Split
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +231,17 @@ def test_nothing_is_replaced_unasked(own, data, tmp_path):
     path.write_text("mine")
     own.export(path, dataset=data, overwrite=True)
     assert "params.Conv_0.kernel" in load_state_dict(path)
+
+
+def test_what_a_killed_export_left_goes_with_the_next(own, data, tmp_path):
+    left = tmp_path / ".export-s.safetensors"
+    left.mkdir()
+    (left / "s.safetensors").write_text("half")
+    lock = files.lock(left)
+    refused(own, tmp_path / "s.safetensors", "another process is writing it", dataset=data)
+    os.close(lock)
+    own.export(tmp_path / "s.safetensors", dataset=data)
+    assert {path.name for path in tmp_path.iterdir()} == {"s.safetensors", "s.safetensors.json"}
 
 
 def test_a_file_that_computes_something_else_does_not_appear(own, data, tmp_path, monkeypatch):

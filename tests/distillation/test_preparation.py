@@ -11,10 +11,10 @@ from jkd.distillation.preparation import prepare
 from jkd.errors import UserError
 from jkd.methods.base import Preparation
 from jkd.models import Outputs
-from jkd.training.asking import TeacherNetwork
-from jkd.training.devices import Devices
-from jkd.training.images import Augmentation
-from jkd.training.state import Split
+from jkd.steps.asking import TeacherNetwork
+from jkd.steps.devices import Devices
+from jkd.steps.images import Augmentation
+from jkd.steps.state import Split
 
 
 class Network:

@@ -12,7 +12,7 @@ from tiny import LogitsAlone, Tiny, settings
 import jkd
 from jkd.data import Data, load
 from jkd.experiments.cli import run_method
-from jkd.planning.settings import digest
+from jkd.planning.identity import digest
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import re
+import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -94,9 +97,21 @@ def test_batch_that_does_not_divide_by_the_devices(command_line):
 
 @pytest.mark.parametrize("name", ["bomd", "aver", "scratch", "teacher"])
 def test_help_shows_each_flag_with_its_default(command_line, name):
-    result = command_line.run(name, "--help")
+    result = command_line.run(name, "--help-all")
     assert result.returncode == 0
     assert "--epochs" in result.stdout and "(default: 240; digits" in result.stdout
+    assert "--checkpoint-every" in result.stdout
+
+
+def test_help_is_what_most_runs_need(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_method("bomd", ["--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    for flag in ("--dataset", "--teachers", "--student", "--epochs", "--beta", "--upper-step", "--plan"):
+        assert f"  {flag} " in text
+    assert "--checkpoint-every" not in text and len(text.splitlines()) < 85
+    assert re.search(r"^--help-all shows \d\d more", text, re.MULTILINE)
 
 
 def test_a_full_disk_is_told_in_one_line_and_other_failures_are_not_hidden(capsys):
@@ -110,3 +125,21 @@ def test_a_full_disk_is_told_in_one_line_and_other_failures_are_not_hidden(capsy
     assert "No space left on device (metrics.jsonl)" in err and len(err.splitlines()) == 1
     with pytest.raises(OSError):
         guard("jkd", lambda: fail(errno.EBADF))
+
+
+@pytest.mark.parametrize(
+    ("file", "spec", "named"),
+    [
+        ("nearest.py", None, "python nearest.py"),
+        ("/home/me/.venv/bin/jkd", None, "jkd bomd"),
+        ("/x/jkd/experiments/__main__.py", "jkd.experiments.__main__", "python -m jkd.experiments.bomd"),
+        ("/x/mine/train.py", "mine.train", "python -m mine.train"),
+        ("/x/mine/__main__.py", "mine.__main__", "python -m mine"),
+    ],
+)
+def test_a_mistake_is_told_under_the_name_of_what_was_run(capsys, monkeypatch, file, spec, named):
+    main = SimpleNamespace(__file__=file, __spec__=spec and SimpleNamespace(name=spec))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(SystemExit):
+        run_method("bomd", ["--epochs=ten"])
+    assert capsys.readouterr().err.startswith(f"{named}: --epochs")

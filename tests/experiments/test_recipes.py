@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import jkd
-from jkd.comparison.cells import Choice, Row
+from jkd.comparison.choice import Choice, Row
 from jkd.errors import UserError
 from jkd.experiments import recipes
 from jkd.experiments.compare import run_compare
@@ -124,7 +124,7 @@ def test_the_command_line_goes_first_and_published_numbers_come_through(tmp_path
     ("text", "words"),
     [
         ("flags =", "no recipe"),
-        ("[published]\n", "no recipe"),
+        ("[published]\n", r"it has no table \[flags\]"),
         ("[flags]\n[published]\nbomd = 75\n", "no recipe"),
         ('[flags]\n[published]\nbomd = {top1 = 1, source = "", epoch = "mean"}', "epoch = 'mean' must be"),
         ('[flags]\n[published]\nbomd = {top1 = 1, source = "", seeds = 0}', "seeds = 0 must be"),

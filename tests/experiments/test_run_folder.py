@@ -126,15 +126,17 @@ def test_sigterm_saves_says_so_and_exits(command_line, finished):
     assert metrics(folder) == metrics(finished[0])
 
 
-def test_eight_devices_compute_what_one_computes(command_line):
+@pytest.mark.parametrize("method", ["bomd", pytest.param("mmkd", marks=pytest.mark.slow)])
+def test_eight_devices_compute_what_one_computes(method, command_line):
     # 608 kept images are nine steps of 64, and the tenth comes in the second epoch.
     flags = (TINY, "--teachers=tiny", "--teacher-epochs=2", "--student=tiny", "--epochs=2", "--every=2")
     flags += ("--beta=1",)  # at 100 running variances grow to 100, where float32 ends near the bound below
     students = []
     for devices in (1, 8):
-        result = command_line.run("bomd", *flags, f"--workdir=devices{devices}", devices=devices)
+        folder = f"{method}-devices{devices}"
+        result = command_line.run(method, *flags, f"--workdir={folder}", devices=devices)
         assert result.returncode == 0, result.stderr
-        students.append(student(command_line.folder / f"devices{devices}"))
+        students.append(student(command_line.folder / folder))
     chex.assert_trees_all_close(*students, rtol=0, atol=1e-4)
 
 

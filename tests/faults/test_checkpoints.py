@@ -92,13 +92,18 @@ def test_a_checkpoint_copied_to_a_higher_step_is_set_aside(folder):
     assert resume(folder) == LAST
 
 
-def test_a_checkpoint_from_before_there_were_seals_is_taken_up(folder):
+def test_a_checkpoint_from_before_there_were_seals_is_taken_up_and_told(folder, capsys):
     for checkpoint in (folder / "checkpoints").iterdir():
         shutil.rmtree(checkpoint / "seal")
         description = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text())
         del description["item_handlers"]["seal"]
         (checkpoint / "_CHECKPOINT_METADATA").write_text(json.dumps(description))
     assert resume(folder) == LAST
+    path = folder / "checkpoints" / str(LAST)
+    assert (
+        capsys.readouterr().out
+        == f"{path} was saved before checkpoints had checksums: it is taken as it is\n"
+    )
 
 
 @pytest.mark.parametrize("item", ["seal", "student", "training"])

@@ -18,7 +18,7 @@ def lines(process):
 
 
 def wait_for(path):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < end, f"there is no {path}"
         time.sleep(0.05)
@@ -137,3 +137,24 @@ def test_no_home_is_told(command_line):
         capture_output=True,
     )
     assert "there is no home folder (HOME is not set); give --cache-dir=FOLDER" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("started", "ignored", "then"),
+    [
+        ("-m", False, "SIG_DFL"),
+        ("/usr/local/bin/jkd", False, "SIG_DFL"),
+        ("-m", True, "SIG_IGN"),
+        ("own_script.py", False, "default_int_handler"),
+    ],
+)
+def test_control_c_while_jkd_is_imported(started, ignored, then):
+    """It ends a command line at once, without a traceback; a script's own handling is left alone."""
+    code = "import signal, sys; sys.argv[0] = {!r}; import jkd.experiments; print(repr(signal.getsignal(2)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(started)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
+        text=True,
+        capture_output=True,
+    )
+    assert then in done.stdout, done.stderr

@@ -24,13 +24,14 @@ from jkd.experiments.compare import run_compare
 
 TINY = f"--import={Path(__file__).parents[1] / 'tiny.py'}"
 SHARED = ("--teachers=tiny,tiny", "--student=tiny", "--teacher-epochs=1", "--batch-size=64")
-# How often each is killed, and its flags.
+# How often each is killed, and its flags. One teacher is enough where what is between the runs is tried.
 COMMANDS = {
     "bomd": (20, "--epochs=2", "--every=4"),
     "mmkd": (8, "--epochs=2"),
     "camkd": (6, "--epochs=3", "--teacher-views=2"),
     "compare": (
         12,
+        "--teachers=tiny",
         "--methods=bomd",
         "--seeds=0",
         "--epochs=2",

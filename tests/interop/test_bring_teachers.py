@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
+from jkd.steps.images import Augmentation
 from jkd.teachers import parse
 from jkd.teachers.stored import read
-from jkd.training.images import Augmentation
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install '.[torch]'")
 from pytorch_networks import VGG13, ResNet18  # noqa: E402

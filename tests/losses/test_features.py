@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from double import double_precision
 from jax.test_util import check_grads
 
 from jkd.losses.features import attention, match_size, mse, orthogonal_alignment, unit_vectors
@@ -18,7 +19,7 @@ def draw(seed, *shape):
 
 
 def test_pooling_agrees_with_pytorch():
-    with jax.enable_x64():
+    with double_precision():
         pooled, _ = match_size(draw(6, 1, 7, 5, 1), np.zeros((1, 4, 3, 2)))
         published = np.array(PUBLISHED["adaptive_avg_pool2d"])
         chex.assert_trees_all_close(pooled[0, :, :, 0], published, rtol=1e-10)
@@ -87,13 +88,13 @@ def test_unit_vectors():
 
 @pytest.mark.parametrize(("index", "shape"), [(0, (4, 5, 5, 3)), (1, (4, 4, 4, 3))])
 def test_attention_agrees_with_published_code(index, shape):
-    with jax.enable_x64():
+    with double_precision():
         losses = attention(draw(3, 4, 8, 8, 5), draw(4 + index, *shape))
         chex.assert_trees_all_close(losses, np.array(PUBLISHED["attention"][index]), rtol=1e-10)
 
 
 def test_attention_gradient_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         gradient = jax.jit(jax.grad(lambda a, b: attention(a, b).mean()))
         gradient = gradient(draw(3, 4, 8, 8, 5), draw(4, 4, 5, 5, 3))
         norm = np.linalg.norm(gradient)
@@ -102,6 +103,6 @@ def test_attention_gradient_agrees_with_published_code():
 
 @pytest.mark.parametrize("loss", [mse, orthogonal_alignment, attention])
 def test_gradients(loss):
-    with jax.enable_x64():
+    with double_precision():
         maps = jnp.asarray(draw(0, 2, 5, 4, 3)), jnp.asarray(draw(1, 2, 3, 3, 3))
         check_grads(jax.jit(loss), maps, order=1)

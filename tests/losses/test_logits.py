@@ -5,6 +5,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from double import double_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -42,13 +43,13 @@ value_and_gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
 
 
 def test_kd_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         losses = jax.jit(jax.vmap(kd, in_axes=(None, 0, None)))(STUDENT, TEACHERS, T)
         chex.assert_trees_all_close(losses, np.array(PUBLISHED["kd"]), rtol=1e-10)
 
 
 def test_decoupled_kd_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         each_teacher = jax.jit(jax.vmap(decoupled_kd, in_axes=(None, 0, None, None)))
         losses = each_teacher(STUDENT, TEACHERS, LABELS, T)
         published = np.array(PUBLISHED["decoupled_kd"])
@@ -56,7 +57,7 @@ def test_decoupled_kd_agrees_with_published_code():
 
 
 def test_kd_of_standardised_logits_agrees_with_published_code():
-    with jax.enable_x64():
+    with double_precision():
         loss = jax.jit(jax.vmap(lambda t: kd(standardise(STUDENT), standardise(t), T)))
         losses = loss(TEACHERS)
         # There 1e-7 is added to the deviation.
@@ -66,7 +67,7 @@ def test_kd_of_standardised_logits_agrees_with_published_code():
 @few
 @given(any_logits, st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.permutations(range(7)))
 def test_standardised_logits_know_neither_scale_nor_place_nor_order(logits, scale, place, order):
-    with jax.enable_x64():
+    with double_precision():
         logits = logits.astype(np.float64)
         found = jit_standardise(logits)
         varied = np.ptp(logits, axis=1) > 1e-3 * np.abs(logits).max()
@@ -129,6 +130,6 @@ def test_the_two_parts_make_up_kd(student, teacher):
 
 
 def test_gradients_with_respect_to_student_and_temperature():
-    with jax.enable_x64():
+    with double_precision():
         loss = jax.jit(lambda student, temperature: total(student, TEACHERS[0], temperature))
         check_grads(loss, (jnp.asarray(STUDENT), jnp.asarray(T)), order=1)

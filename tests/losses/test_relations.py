@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from double import double_precision
 from jax.test_util import check_grads
 
 from jkd.losses.relations import angle, distance, similarity
@@ -24,7 +25,7 @@ VECTORS = draw(7, 5, 6), draw(8, 5, 4)
 
 @pytest.mark.parametrize(("loss", "inputs"), [(similarity, MAPS), (distance, VECTORS), (angle, VECTORS)])
 def test_agrees_with_published_code(loss, inputs):
-    with jax.enable_x64():
+    with double_precision():
         value, gradient = jax.jit(jax.value_and_grad(lambda a, b: loss(a, b).mean()))(*inputs)
         name = loss.__name__
         np.testing.assert_allclose(value, PUBLISHED[name], rtol=1e-8)
@@ -42,7 +43,7 @@ def test_one_value_per_example_that_moves_with_it(loss):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 def test_rotation_and_scale_of_a_representation_do_not_matter(loss):
-    with jax.enable_x64():
+    with double_precision():
         a, b = VECTORS
         rotation = np.linalg.qr(draw(9, 6, 6))[0]
         chex.assert_trees_all_close(loss(3 * a @ rotation, 0.1 * b), loss(a, b), rtol=1e-8)
@@ -64,5 +65,5 @@ def test_repeated_examples_are_safe(loss, degenerate):
 
 @pytest.mark.parametrize("loss", RELATIONS)
 def test_gradients(loss):
-    with jax.enable_x64():
+    with double_precision():
         check_grads(jax.jit(loss), tuple(map(jnp.asarray, VECTORS)), order=1)

@@ -13,10 +13,10 @@ from test_every_method import BATCH, CLASSES, SHAPE, STUDENT, TEACHERS, task_of
 from jkd import methods
 from jkd.methods.asked import Unasked, asked, complete, keep
 from jkd.methods.base import Batch, Loss, Method, Variables, no_variables
-from jkd.training.asking import TeacherNetwork, teacher_outputs
-from jkd.training.images import Images
-from jkd.training.state import initial, signature
-from jkd.training.step import lower_update, observe, upper_update, with_totals
+from jkd.steps.asking import TeacherNetwork, teacher_outputs
+from jkd.steps.images import Images
+from jkd.steps.state import initial, signature
+from jkd.steps.step import lower_update, observe, upper_update, with_totals
 
 IMAGES = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
 NETWORKS = tuple(map(TeacherNetwork.of, TEACHERS))
@@ -98,6 +98,9 @@ def test_zeros_stand_for_what_is_not_asked(signatures):
 def upper(compiled_quickly):
     """MMKD after a step, with what its next step sees, and teachers that count how often they are asked."""
     method = methods.create("mmkd", buffer_size=BATCH)
+    # Adam's first step is the sign of a gradient, which rounding decides where that is near zero.
+    plain = method.upper_level._replace(optimizer=optax.sgd(1.0))
+    method = method._replace(upper_level=plain)
     counted = []
 
     def counting(network):
@@ -131,7 +134,9 @@ def test_the_upper_level_asks_no_teacher_again(upper):
 def test_the_upper_level_is_that_of_teachers_asked_anew(upper):
     task, state, teachers, seen, _ = upper
     ask = jax.jit(partial(teacher_outputs, task.teachers))
-    said = ask(teachers, state.memory.images)
+    parts = state.memory.labels.shape
+    said = ask(teachers, state.memory.images.reshape(-1, *SHAPE[1:]))
+    said = jax.tree.map(lambda x: x.reshape(*parts, *x.shape[1:]), [t._replace(head=()) for t in said])
     assert not isinstance(state.memory.teachers[0].logits, Unasked)
     assert isinstance(state.memory.teachers[0].embedding, Unasked)
     anew = state._replace(memory=state.memory.replace(teachers=keep(state.memory.teachers, said)))

@@ -60,17 +60,67 @@ def test_loss_is_the_sum_of_its_terms(student, teachers):
     chex.assert_trees_all_close(value, expected, rtol=1e-6)
 
 
-def test_permuting_the_teachers_leaves_the_loss(student, teachers):
-    method = methods.create("bomd")
+@pytest.mark.parametrize("upper_step", ["mirror", "unrolled"])
+def test_permuting_the_teachers_leaves_the_loss(student, teachers, upper_step):
+    method = methods.create("bomd", upper_step=upper_step)
     variables = method.init(jax.random.key(0), student, teachers)
     upper = {"kd": jnp.asarray([0.3, -1.0, 0.5]), "alignment": jnp.asarray([1.0, 0.0, -0.2])}
     order = (2, 0, 1)
-    permuted = Variables(
-        tuple(variables.params[i] for i in order), (), {n: v[jnp.asarray(order)] for n, v in upper.items()}
-    )
+    shuffled = {name: value[jnp.asarray(order)] for name, value in upper.items()}
+    if upper_step == "mirror":
+        upper = {"kd": upper["kd"], "confidence": jnp.asarray(1.5)}
+        shuffled = {"kd": shuffled["kd"], "confidence": upper["confidence"]}
+    permuted = Variables(tuple(variables.params[i] for i in order), (), shuffled)
     before = evaluate(method, variables._replace(upper=upper), student, teachers).value
     after = evaluate(method, permuted, student, tuple(teachers[i] for i in order)).value
     chex.assert_trees_all_close(before, after, rtol=1e-6)
+
+
+def test_features_follow_the_weights_of_logits_and_teach_them_nothing(student, teachers):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, teachers)
+    assert set(variables.upper) == {"kd", "confidence"}
+    upper = {"kd": jnp.asarray([0.0, 50.0, 0.0]), "confidence": jnp.zeros(())}
+    metrics = evaluate(method, variables._replace(upper=upper), student, teachers).metrics
+    for of in ("logits", "features"):
+        chex.assert_trees_all_close(metrics[f"weight_{of}"], jnp.asarray([0.0, 1.0, 0.0]), atol=1e-6)
+
+    def gradient(**settings):
+        method = methods.create("bomd", **settings)
+        return jax.grad(
+            lambda upper: evaluate(method, variables._replace(upper=upper), student, teachers).value
+        )(variables.upper)
+
+    chex.assert_trees_all_close(gradient(beta=100.0), gradient(beta=0.0), rtol=1e-5)
+
+
+def test_confidence_turns_the_weights_to_who_gives_the_label_more_probability(student, teachers):
+    method = methods.create("bomd")
+    variables = method.init(jax.random.key(0), student, teachers)
+    right = jax.nn.one_hot(batch().labels, CLASSES)
+    # Each is sure of classes of its own, and wrong on the others.
+    known = (batch().labels[:, None] == jnp.asarray([0, 1])).any(1)
+    experts = (
+        teachers[0]._replace(logits=20 * jnp.where(known[:, None], right, jnp.roll(right, 1, 1))),
+        teachers[1]._replace(logits=20 * jnp.where(known[:, None], jnp.roll(right, 1, 1), right)),
+    )
+    upper = {"kd": jnp.zeros(2), "confidence": jnp.asarray(4.0)}
+    two = variables._replace(params=variables.params[:2])
+    metrics = evaluate(method, two._replace(upper=upper), student, experts).metrics
+    shares = metrics["class_weight_logits"] / metrics["class_weight_logits"].sum(0)
+    expected = jax.nn.sigmoid(4.0)  # of a difference of 1 in probability
+    chex.assert_trees_all_close(shares[0, :2], jnp.full(2, expected), atol=1e-3)
+    chex.assert_trees_all_close(shares[1, 2:], jnp.full(CLASSES - 2, expected), atol=1e-3)
+    # The factor moves to where listening to who is right would lower the KD of a student that is right.
+    sure = student._replace(logits=20 * right)
+    at_zero = two._replace(upper={"kd": jnp.zeros(2), "confidence": jnp.zeros(())})
+
+    def value(upper):
+        return evaluate(method, at_zero._replace(upper=upper), sure, experts).metrics["kd"]
+
+    assert jax.grad(value)(at_zero.upper)["confidence"] < 0
+    without = methods.create("bomd", confidence=False).init(jax.random.key(0), student, teachers)
+    assert set(without.upper) == {"kd"}
 
 
 def test_scaling_features_leaves_the_alignment(student, teachers):
@@ -96,6 +146,11 @@ def test_switches_give_the_plain_variants(student, teachers):
         methods.create("bomd", learn_scales=True, bilevel=False)
     with pytest.raises(UserError, match="--upper-step=unrolled"):
         methods.create("bomd", inner_steps=2)
+    with pytest.raises(UserError, match="--upper-step=mirror"):
+        methods.create("bomd", upper_step="unrolled", confidence=False)
+    with pytest.raises(UserError, match="--alpha=0 leaves nothing to learn weights from"):
+        methods.create("bomd", alpha=0.0)
+    assert methods.create("bomd", alpha=0.0, bilevel=False).upper_level is None
 
 
 def test_plain_bomd_with_kd_alone_is_aver(student, teachers):
@@ -138,11 +193,11 @@ def test_standardising_teachers_changes_the_alignment_only(student, teachers):
     chex.assert_trees_all_close(a["kd"], b["kd"])
 
 
-def weights_learned(method, *, spread, wrong_logits, train=True):
-    """The weights after upper-level updates of a linear student of two teachers, of which one is right.
+def learned(method, *, spread, logits, train=True):
+    """The upper-level variables after updates; a linear student of teachers with such logits, of the labels.
 
-    The classes' centres lie `spread` apart, each input beside them by 1. The wrong teacher's logits are
-    `wrong_logits`, of the labels. Without `train` the student stays where it is, at zero.
+    The classes' centres lie `spread` apart, each input beside them by 1. Without `train` the student stays
+    where it is, at zero.
     """
     key = jax.random.key(0)
     centres = spread * jax.random.normal(key, (CLASSES, 8))
@@ -154,7 +209,7 @@ def weights_learned(method, *, spread, wrong_logits, train=True):
     def answer(logits):
         return Outputs(logits, (logits[:, None, None],), logits)
 
-    teachers = (answer(8 * jax.nn.one_hot(labels, CLASSES)), answer(wrong_logits(labels)))
+    teachers = tuple(answer(of(labels)) for of in logits)
     level = method.upper_level
     optimizer = optax.sgd(0.05, 0.9)
 
@@ -167,23 +222,31 @@ def weights_learned(method, *, spread, wrong_logits, train=True):
         return level.outer_loss(answer(images @ params), Batch(images, labels)), ()
 
     inner_losses = [inner] * len(level.inner_losses)
-    find = jax.jit(
-        lambda *arguments: hypergradient(inner_losses, outer, optimizer, estimator=level.estimator)(
-            *arguments[:4], [arguments[4]] * len(inner_losses), arguments[5]
+
+    @jax.jit
+    def find(upper, params, opt_state, images, held_out):
+        seen = [held_out if level.on_held_out else images] * len(inner_losses)
+        return hypergradient(inner_losses, outer, optimizer, estimator=level.estimator)(
+            upper, params, opt_state, (), seen, held_out
         )
-    )
+
     params = jnp.zeros((8, CLASSES))
     opt_state = optimizer.init(params)
-    upper = {"kd": jnp.zeros(2)}
+    upper = method.init(key, answer(jnp.zeros((BATCH, CLASSES))), teachers).upper
     upper_state = level.optimizer.init(upper)
     for step in range(30):
         images, held_out = (examples(k) for k in jax.random.split(jax.random.fold_in(key, step)))
-        result = find(upper, params, opt_state, (), images, held_out)
+        result = find(upper, params, opt_state, images, held_out)
         updates, upper_state = level.optimizer.update(result.gradient, upper_state, upper)
         upper = optax.apply_updates(upper, updates)
         if train:
             params, opt_state = result.params, result.opt_state
-    return jax.nn.softmax(upper["kd"])
+    return upper
+
+
+def right(labels):
+    """A teacher that knows every class."""
+    return 8 * jax.nn.one_hot(labels, CLASSES)
 
 
 def shifted(labels):
@@ -200,17 +263,28 @@ def nothing(labels):
     "options", [{}, {"upper_step": "unrolled"}, {"upper_step": "unrolled", "inner_steps": 3}]
 )
 def test_the_upper_level_learns_to_listen_to_the_better_teacher(options):
-    weights = weights_learned(
-        methods.create("bomd", alignment=False, **options), spread=2, wrong_logits=shifted
-    )
+    upper = learned(methods.create("bomd", alignment=False, **options), spread=2, logits=(right, shifted))
+    weights = jax.nn.softmax(upper["kd"])
     assert weights[0] > 0.6 > weights[1]
+
+
+def test_the_upper_level_learns_to_listen_to_who_knows_the_class():
+    def first(labels):
+        return jnp.where(labels[:, None] < 3, right(labels), shifted(labels))
+
+    def second(labels):
+        return jnp.where(labels[:, None] < 3, shifted(labels), right(labels))
+
+    upper = learned(methods.create("bomd", alignment=False), spread=1, logits=(first, second))
+    assert upper["confidence"] > 1.5  # 0.8 of the weight on an example whose label one gives and one does not
 
 
 def test_a_step_that_overshoots_does_not_turn_the_weights_to_the_teacher_that_pulls_least():
     # Classes that overlap, and a coefficient that makes a step of finite length too long.
     def weight_of_nothing(upper_step):
         method = methods.create("bomd", alignment=False, alpha=30.0, upper_step=upper_step)
-        return float(weights_learned(method, spread=0.3, wrong_logits=nothing, train=False)[1])
+        upper = learned(method, spread=0.3, logits=(right, nothing), train=False)
+        return float(jax.nn.softmax(upper["kd"])[1])
 
     assert weight_of_nothing("unrolled") > 0.5
     assert weight_of_nothing("mirror") < 0.2

@@ -12,13 +12,13 @@ from flax import linen as nn
 from jkd import methods
 from jkd.models import Outputs
 from jkd.models.layers import BatchNorm
-from jkd.training.asking import TeacherNetwork, teacher_outputs
-from jkd.training.calls import Draw, compile_call
-from jkd.training.devices import Devices
-from jkd.training.images import Augmentation, Images
-from jkd.training.state import initial, optimizer
-from jkd.training.step import with_totals
-from jkd.training.task import Task
+from jkd.steps.asking import TeacherNetwork, teacher_outputs
+from jkd.steps.calls import Draw, compile_call
+from jkd.steps.devices import Devices
+from jkd.steps.images import Augmentation, Images
+from jkd.steps.state import initial, optimizer
+from jkd.steps.step import with_totals
+from jkd.steps.task import Task
 
 BATCH, CLASSES, SIZE, STEPS = 16, 4, 8, 12
 SHAPE = (BATCH, SIZE, SIZE, 3)
@@ -99,9 +99,15 @@ def test_the_loss_falls_and_stays_finite(name, teachers):
             assert (metrics[weights] >= 0).all()
 
 
-def test_bomds_upper_rate_follows_the_students(teachers):
+def test_bomds_upper_rate_follows_the_square_of_the_students(teachers):
     method = methods.create("bomd", every=1)
-    states = train(method, teachers, lambda step: jnp.where(step < STEPS // 2, 1.0, 0.0))
-    weights = [np.asarray(state.upper["alignment"]) for state, _ in states]
-    assert np.abs(weights[STEPS // 2 - 1] - weights[0]).max() > 0
-    np.testing.assert_array_equal(weights[-1], weights[STEPS // 2 - 1])
+
+    def moved(rate):
+        states = train(method, teachers, lambda step: jnp.where(step < STEPS // 2, rate, 0.0))
+        weights = [np.asarray(state.upper["kd"]) for state, _ in states]
+        np.testing.assert_array_equal(weights[-1], weights[STEPS // 2 - 1])
+        return weights[0]
+
+    whole = moved(1.0)
+    assert np.abs(whole).max() > 0
+    np.testing.assert_allclose(moved(0.1), 0.01 * whole, rtol=1e-5)

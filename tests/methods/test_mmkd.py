@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from double import double_precision
 from flax import linen as nn
 
 from jkd.bilevel import hypergradient
@@ -113,7 +114,9 @@ def draw(form):
 
 
 def method_of(form, **settings):
-    return mmkd(alpha=REFERENCE["alpha"], beta=REFERENCE["beta"], regressor=form, **settings)
+    """The published form, unless the settings say otherwise."""
+    published = {"weight_inputs": "raw", "teacher_maps": "raw"}
+    return mmkd(alpha=REFERENCE["alpha"], beta=REFERENCE["beta"], regressor=form, **(published | settings))
 
 
 def sgd(momentum, nesterov=False):
@@ -192,7 +195,7 @@ def ours_and_published(request):
             "hypergradient": hypergradient_of(problem, method_of(form)).gradient,
         }
 
-    with jax.enable_x64():
+    with double_precision():
         return jax.device_get(compiled(compute, draw(form))), REFERENCE["published"][form]
 
 
@@ -224,7 +227,7 @@ class TestAgreementWithThePublishedComputation:
 
 def test_the_hypergradient_is_that_of_the_steps_taken():
     # Nesterov's, and through the weight networks' student inputs: there finite differences tell the truth.
-    with jax.enable_x64():
+    with double_precision():
         problem, method = draw("linear"), method_of("linear", stop_student_inputs=False)
         direction = jax.tree.map(lambda x: jnp.cos(jnp.arange(1.0 * x.size)).reshape(x.shape), problem.upper)
 
@@ -241,7 +244,7 @@ def test_the_hypergradient_is_that_of_the_steps_taken():
 @pytest.fixture(scope="module")
 def small():
     """The reference's problem in float32, with the student's outputs."""
-    with jax.enable_x64():
+    with double_precision():
         problem = jax.device_get(draw("linear"))
     problem = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == np.float64 else x, problem)
     return problem, compiled(run_student, problem.student, problem.batch.images)

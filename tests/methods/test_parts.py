@@ -15,7 +15,7 @@ from jkd.losses.logits import kd
 from jkd.methods import Batch, TeacherOutputs, Variables
 from jkd.methods.distill import distill
 from jkd.methods.parts import KNOWLEDGE, WEIGHTING, weight_metrics
-from jkd.methods.regressors import regress
+from jkd.methods.regressors import feature_errors, init_regressors, regress
 from jkd.models import Outputs
 from jkd.models.base import Head
 
@@ -178,6 +178,28 @@ def test_ebkd_is_the_mean_over_examples_and_teachers():
     expected = (weighting.ebkd_entropy(logits) * divergences()).mean()
     chex.assert_trees_all_close(metrics["kd"], expected, rtol=1e-5)
     chex.assert_trees_all_close(value, metrics["ce"] + 2 * expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["linear", "signed", "conv"])
+def test_regressors_that_are_one_convolution_are_what_each_is_by_itself(form):
+    """Teachers whose maps are of the student's size, among them one of other channels, smaller and larger."""
+    teachers = (*TEACHERS, teacher(4, 5, size=8))
+
+    def alone(params):
+        last = zip(params, (t.features[-1] for t in teachers), strict=True)
+        return jnp.stack([mse(*regress(p, STUDENT.features[-1], theirs, form)) for p, theirs in last])
+
+    @jax.jit
+    def both(params, weights):
+        def found(errors):
+            return errors(params), jax.grad(lambda p: (errors(p) * weights).sum())(params)
+
+        return found(alone), found(lambda p: feature_errors(p, STUDENT, teachers, form))
+
+    drawn = init_regressors(jax.random.key(5), STUDENT, teachers, form)
+    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(6), x.shape), drawn)
+    expected, found = both(params, jnp.arange(4.0 * BATCH).reshape(4, BATCH))
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_camkd_weighs_features_by_the_teachers_heads_on_the_regressed_student():

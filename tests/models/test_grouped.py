@@ -25,6 +25,7 @@ CONVOLUTIONS = pytest.mark.parametrize(
 @CONVOLUTIONS
 def test_convolutions_and_their_derivatives_are_xlas(channels, features, groups, size, stride):
     x, kernel = draw(0, 2, 5, 4, channels), draw(1, size, size, channels // groups, features)
+    kernel /= np.sqrt(kernel[..., 0].size)  # outputs of one size: the sine of large ones magnifies rounding
     tangents = draw(2, *x.shape), draw(3, *kernel.shape)
 
     def results(conv):

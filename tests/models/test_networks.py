@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from double import double_precision
 from flax.traverse_util import flatten_dict
 from pytorch_reference import CLASSES, images, state_dict
 
@@ -126,7 +127,7 @@ def test_bfloat16_is_computed_in():
 
 
 def test_float64_is_kept():
-    with jax.enable_x64(True):
+    with double_precision():
         _, outputs = signature("resnet8", jnp.float64)
     assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float64")}
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from double import double_precision
 from pytorch_reference import CLASSES, REFERENCE, images, state_dict
 
 from jkd import models
@@ -70,7 +71,7 @@ def test_evaluation(kind, name):  # vgg8 is there twice: it pools once more for 
 
 @pytest.mark.parametrize("name", cases(((name,) for name in REFERENCE["training"]), SLOW_TRAINING))
 def test_training(name):
-    with jax.enable_x64(True):  # rounding in float32 moves ShuffleV1's gradients by 3e-4
+    with double_precision():  # rounding in float32 moves ShuffleV1's gradients by 3e-4
         assert_training(name, REFERENCE["training"][name])
 
 

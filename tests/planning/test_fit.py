@@ -33,7 +33,8 @@ def featured(head=None):
 
 @pytest.mark.parametrize("method", ["aver", "aekd", "ebkd", "scratch"])
 def test_logits_are_enough_for_methods_on_logits(method):
-    jkd.plan(method, teachers=[linear(), "resnet8"], student="logits_alone", epochs=1)
+    plan = jkd.plan(method, teachers=[linear(), "resnet8"], student="logits_alone", epochs=1)
+    assert f"method    {method}" in str(plan) and len(plan.teachers) == (0 if method == "scratch" else 2)
 
 
 @pytest.mark.parametrize("method", ["fitnet", "camkd", "bomd", "mmkd", "demkd", "gpac", "amtmlkd", "mkcd"])
@@ -81,7 +82,8 @@ def test_a_type_that_a_network_does_not_take_is_refused():
 
 
 def test_a_size_of_its_own_mends_it():
-    jkd.plan("aver", teachers=[linear(pixels=8 * 8 * 3, image_size=8)], epochs=1)
+    (teacher,) = jkd.plan("aver", teachers=[linear(pixels=8 * 8 * 3, image_size=8)], epochs=1).teachers
+    assert teacher.name == "linear" and teacher.image_size == 8
 
 
 def test_what_a_teacher_cannot_be():
@@ -105,4 +107,5 @@ def test_an_nnx_module_is_a_student_by_flax_own_bridge():
             embedding = x.mean((1, 2))
             return Outputs(self.out(embedding), (x,), embedding)
 
-    jkd.plan("fitnet", teachers=["resnet8"], student=nnx.bridge.to_linen(Net, 10), epochs=1)
+    plan = jkd.plan("fitnet", teachers=["resnet8"], student=nnx.bridge.to_linen(Net, 10), epochs=1)
+    assert "method    fitnet" in str(plan) and len(plan.teachers) == 1

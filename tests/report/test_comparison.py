@@ -6,7 +6,7 @@ import pytest
 from made_up import make_result
 from PIL import Image
 
-from jkd.report import comparison
+from jkd.report import comparison, panel
 
 
 def make_results(methods, seeds, epochs=3):
@@ -42,6 +42,19 @@ def test_methods_are_labelled_with_their_means(tmp_path, monkeypatch):
     )
     comparison.draw_all(results, "aver", tmp_path)
     assert "aver 71.0%" in texts and "bomd 80.0%" in texts and "+10.00" in texts
+
+
+def test_a_vector_picture_has_teachers_and_a_mark_where_its_axis_is_cut(tmp_path):
+    (tmp_path / "weights.svg").write_text("of an earlier comparison")
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        drawn = comparison.draw_all([make_result("aver", 0, 0.7)], "aver", tmp_path, "svg")
+    assert drawn == ["accuracy.svg"] == [path.name for path in tmp_path.iterdir()]
+    text = (tmp_path / "accuracy.svg").read_text()
+    assert "vgg13-seed0 74.0%" in text and "ensemble 77.0%" in text
+    assert 'id="cut"' in text
+    from_zero = panel.figure(2).add_subplot()
+    panel.accuracy_axis(from_zero, 0.0, 0.5)
+    assert not from_zero.lines
 
 
 def test_a_picture_that_has_nothing_to_show_goes_away(tmp_path):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import jkd
 from jkd.data.lessons import Lessons
 from jkd.errors import UserError
+from jkd.steps.asking import teacher_outputs
+from jkd.steps.images import Augmentation
 from jkd.teachers import parse, register
-from jkd.training.asking import teacher_outputs
-from jkd.training.images import Augmentation
 
 OURS = Augmentation(0, False, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)

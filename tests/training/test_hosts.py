@@ -5,7 +5,9 @@ import signal
 from pathlib import Path
 
 import chex
+import numpy as np
 import pytest
+from PIL import Image
 
 import jkd
 from jkd.run import read
@@ -77,8 +79,52 @@ def test_processes_compute_what_as_many_devices_do(command_line):
         succeed(start(command_line, 2, 4, method, *flags(f"{method}-of-2", *few)))
         succeed([command_line.start(method, *flags(f"{method}-of-1", *few), devices=8)])
         assert_same(command_line.folder / f"{method}-of-1", command_line.folder / f"{method}-of-2")
+    # Of MMKD's buffer each process has saved its own part: what two have saved one can read, and back.
+    for processes, devices, folder in ((1, 8, "mmkd-of-2"), (2, 4, "mmkd-of-1")):
+        before = came_to(command_line.folder / folder)
+        (command_line.folder / folder / "summary.json").unlink()
+        if processes == 1:
+            out = succeed([command_line.start("mmkd", *flags(folder, *few), devices=devices)])
+        else:
+            out = succeed(start(command_line, processes, devices, "mmkd", *flags(folder, *few)))
+        assert "resumed at step" in out
+        chex.assert_trees_all_equal(came_to(command_line.folder / folder), before)
     succeed(start(command_line, 8, 1, "bomd", *flags("bomd-of-8", *few)))
     assert_same(command_line.folder / "bomd-of-8", command_line.folder / "bomd-of-2")
+
+
+COUNTS = """
+import atexit, os
+from pathlib import Path
+from jkd.data.streamed import Streamed
+
+read, image = [], Streamed.image
+Streamed.image = lambda self, *given: (read.append(1), image(self, *given))[1]
+by = Path(__file__).with_name("by-" + os.environ.get("SLURM_PROCID", "one"))
+atexit.register(lambda: by.write_text(str(len(read))))
+"""
+
+
+def test_streamed_images_are_read_by_one_process_each(command_line, tmp_path):
+    """Those of training, cropped, of BOMD's upper level and to test on; the look at all of them too."""
+    pytest.importorskip("grain")
+    images, generator = 0, np.random.default_rng(0)
+    for part, count in (("train", 40), ("val", 7)):
+        for name in ("ant", "bee"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
+                images += 1
+    (tmp_path / "counts.py").write_text(COUNTS)
+    given = (f"--dataset=folder:{tmp_path / 'images'}", "--image-size=8", "--stream", "--resized-crop=0.3")
+    given += (f"--import={tmp_path / 'counts.py'}", f"--cache-dir={tmp_path / 'cache'}", "--batch-size=16")
+    given += ("--teachers=tiny:untrained,tiny:untrained", "--epochs=1", "--held-out=0.2", "--every=2")
+    succeed(start(command_line, 2, 1, "bomd", *flags("streamed-by-2", *given)))
+    succeed([command_line.start("bomd", *flags("streamed-by-1", *given), devices=2)])
+    assert_same(command_line.folder / "streamed-by-1", command_line.folder / "streamed-by-2")
+    first, second, one = (int((tmp_path / f"by-{name}").read_text()) for name in ("0", "1", "one"))
+    assert second > 0 and first + second == images + one
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +176,12 @@ def test_no_cluster_is_told_in_one_line(command_line):
     assert ended.returncode == 2
     assert "--distributed" in ended.stderr and ended.stderr.count("\n") == 1
     assert not (command_line.folder / "nowhere").exists()
+
+
+def test_the_first_process_asks_the_teachers_of_views_and_others_read_what_they_said(command_line):
+    views = ("--teachers=tiny:untrained,tiny:untrained", "--teacher-views=1", "--teacher-outputs=said")
+    out = succeed(start(command_line, 2, 1, "camkd", *flags("views-of-2", *views, "--epochs=2")))
+    assert out.count("view 0: teachers asked about") == 1
+    out = succeed([command_line.start("camkd", *flags("views-of-1", *views, "--epochs=2"), devices=2)])
+    assert "teachers asked about" not in out
+    assert_same(command_line.folder / "views-of-1", command_line.folder / "views-of-2")

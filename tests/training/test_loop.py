@@ -10,7 +10,7 @@ from jkd.distillation.distil import distil
 from jkd.planning import settings as config
 from jkd.planning.experiment import Experiment
 from jkd.planning.plan import plan
-from jkd.training import source
+from jkd.training import loop, source
 
 EPOCHS = 2
 
@@ -50,6 +50,21 @@ def test_the_memory_of_a_step_is_recorded(experiment, plain):
     assert len({record["memory/step_bytes"] for record in records}) == 1
     activations = 200 * 8 * 8 * 8 * 4 / 4  # of one map of the student, for a batch
     assert activations < records[0]["memory/step_bytes"] < 2**30
+
+
+def test_the_speed_of_the_first_epoch_is_without_compilation(monkeypatch):
+    compiled, now = [0.0], [100.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    speed = loop._Speed(10, lambda: compiled[0])
+    speed.epoch()
+    now[0], compiled[0] = 131.0, 30.0  # 31 seconds, of which 30 went into compiling
+    speed.advance(2)
+    assert speed.images_per_second == 20
+
+
+def test_compiling_is_counted_once(experiment, plain):
+    first, second = (r["time/images_per_second"] for r in run.read(experiment.execution.workdir).records)
+    assert first > second / 10  # with the compilation, of seconds, it were a hundredth
 
 
 def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):

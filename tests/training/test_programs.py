@@ -4,17 +4,22 @@ Lowered for accelerators that are not there, every method; compiled for a TPU th
 """
 
 import re
+from functools import partial
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh
-from tiny_steps import positions, prepared
+from tiny_steps import BATCH, positions, prepared
 
 from jkd import methods
-from jkd.training.calls import compile_call
-from jkd.training.devices import Devices
+from jkd.steps.calls import compile_call
+from jkd.steps.devices import Devices
+from jkd.steps.state import shardings
+from jkd.steps.step import lower_update, observe, upper_update
 
 GIVEN = {"mmkd": {"buffer_size": 12}}
 
@@ -23,8 +28,11 @@ def traced(name, devices=None):
     method = methods.create(name, **GIVEN.get(name, {}))
     task, state, teachers, data = prepared(method, 23, 46, devices)
     if devices is not None:
+        whole = jax.tree.map(lambda _: devices.whole, (teachers, data))
         state, teachers, data = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.whole), (state, teachers, data)
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            (state, teachers, data),
+            (shardings(devices, state), *whole),
         )
     call = compile_call(task, 10)
     count = call.take(0, 23)
@@ -55,6 +63,37 @@ def test_no_method_asks_the_host_within_a_call(name):
         assert "stablehlo.while" in text and not uncounted(text)
 
 
+class Accelerators(Devices):
+    """What is here, programmed as accelerators are."""
+
+    on_cpu = False
+
+
+@pytest.mark.slow
+def test_rematerialised_steps_are_one_body_on_accelerators_and_the_same_in_numbers(compiled_quickly):
+    """MMKD's two losses, its own regressors, momentum: to 1e-5 of what the CPU's program finds."""
+
+    def update(devices, matching_steps):
+        method = methods.create("mmkd", buffer_size=12, matching_steps=matching_steps, rematerialise=True)
+        task, state, teachers, data = prepared(method, 23, 46, devices)
+        raw = jax.tree.map(lambda x: x[:BATCH], data)
+        seen = jax.jit(partial(observe, task))(state, teachers, raw, None)
+        for _ in range(2):  # fills the buffer, and the momentum
+            state, _ = jax.jit(partial(lower_update, task))(state, seen)
+        program = jax.jit(partial(upper_update, task)).lower(state, seen)
+        return program.as_text().count("stablehlo.convolution"), program, state, seen
+
+    convolutions, program, *seen = update(None, 2)
+    in_loop, loop, *_ = update(Accelerators.all(), 2)
+    assert in_loop < convolutions
+    assert update(Accelerators.all(), 4)[0] == in_loop
+    expected, found = program.compile()(*seen), loop.compile()(*seen)
+    unchanged = jax.tree.leaves(jax.tree.map(jnp.array_equal, expected.upper, seen[0].upper))
+    assert not any(unchanged)  # all are learned
+    chex.assert_trees_all_close(found.upper_totals, expected.upper_totals, rtol=1e-5)
+    chex.assert_trees_all_close(found.upper, expected.upper, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.tpu
 @pytest.mark.parametrize("name", ["bomd", "mmkd"])
 def test_a_tpu_gets_a_program_without_branches(name):
@@ -70,6 +109,10 @@ def test_a_tpu_gets_a_program_without_branches(name):
         compared = re.search(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT", body)
         assert compared and re.search(rf"%{re.escape(compared[1])} = \S+ constant\(\d+\)", body)
     assert re.search("all-reduce|reduce-scatter", text)  # it is one program of four chips
+    # Each chip convolves its own quarter of a batch, in the unrolled steps too.
+    shape = r"= f32\[(\d+),\d+,\d+,\d+\]\S* convolution\(.*conv_general_dilated"  # no product of matrices
+    batches = {int(first) for first in re.findall(shape, text)}
+    assert BATCH // 4 in batches and BATCH not in batches
     # Every array of the state is written where it was.
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     assert compiled.memory_analysis().alias_size_in_bytes >= size

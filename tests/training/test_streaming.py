@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from tiny import settings
 
 import jkd
 from jkd import data, run
+from jkd.data.streamed import Streamed
 from jkd.machine.process import Interrupted
-from jkd.training import loop
+from jkd.training import together
+from jkd.training.wait import Wait
 
 pytest.importorskip("grain")
 
@@ -66,6 +69,40 @@ def test_it_learns_the_same_and_says_how_long_it_waited(folder, tmp_path, capsys
     assert other.evaluate(dataset)["top1"] == pytest.approx(other.summary["last"]["test/top1"])
 
 
+def test_cores_that_cannot_keep_up_are_told(folder, tmp_path, monkeypatch, capsys):
+    image = Streamed.image
+    monkeypatch.setattr(Streamed, "image", lambda *given: (time.sleep(0.02), image(*given))[1])
+    student = jkd.distil("scratch", **given(folder, tmp_path, stream=True))
+    first, second = (record["time/waited_share"] for record in run.read(student.folder).records)
+    assert first > 0.05 and second > 0.2  # much more, where other programs leave the cores to this
+    assert "run epoch 1: the device waited for images in" in capsys.readouterr().out
+
+
+class Result:
+    """Of a call, for as long as the device is at it."""
+
+    ready = False
+
+    def is_ready(self):
+        return self.ready
+
+
+def test_a_device_waits_from_when_it_is_done_until_images_are_there():
+    wait, result = Wait(), Result()
+    wait.begins_after({"loss": result})
+    wait.looks()
+    time.sleep(0.05)
+    wait.ends()
+    assert wait.seconds == 0, "it was busy all the time"
+    wait.begins_after({"loss": result})
+    result.ready = True
+    wait.looks()
+    time.sleep(0.05)
+    wait.looks()
+    wait.ends()
+    assert 0.05 <= wait.seconds < 5
+
+
 @pytest.fixture
 def stop_after(monkeypatch):
     """Makes a run be asked to stop after so many calls."""
@@ -77,7 +114,7 @@ def stop_after(monkeypatch):
         def signals():
             yield lambda step: signal.SIGTERM if next(counted) >= calls else 0
 
-        monkeypatch.setattr(loop, "_signals", signals)
+        monkeypatch.setattr(together, "_signals", signals)
 
     yield after
 

@@ -10,13 +10,13 @@ import importlib.util
 import io
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from jkd.data.dataset import Dataset, Part, assemble
 from jkd.data.images import stack
@@ -25,6 +25,7 @@ from jkd.data.sources.arrays import REQUIRED
 from jkd.data.sources.records import Records, picture, random_access, reading, reason
 from jkd.data.splits import TEST_NOTE, split_test
 from jkd.errors import UserError, nearest
+from jkd.machine.bars import bar
 
 # What the test images are, where they are no test split, is kept with them.
 _ORIGIN = "test_split"
@@ -215,7 +216,9 @@ def _decode(
                 labels[index] = example[label_key]
                 yield picture(name, split, index, example[image_key])
 
-        return stack(tqdm(images(), f"{name}: {split}", count, disable=None), count, image_size), labels
+        return stack(
+            bar(sys.stderr, iterable=images(), desc=f"{name}: {split}", total=count), count, image_size
+        ), labels
 
     return _parts(builder, name, label_key, read)
 
