@@ -56,11 +56,17 @@ class CommandLine:
         self.folder, self.data = folder, data
 
     def environment(self, devices: int = 1) -> dict[str, str]:
-        return os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_PLATFORMS": "cpu",
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-        }
+        # Devices that wait for each other hold a thread each, and XLA has as many as the machine has cores.
+        threads = {"NPROC": str(4 * devices)} if devices > 1 else {}
+        return (
+            os.environ
+            | {
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "JAX_PLATFORMS": "cpu",
+                "XDG_CACHE_HOME": str(self.folder / "cache"),
+            }
+            | threads
+        )
 
     def start(
         self, name: str, *flags: str, devices: int = 1, within: tuple[str, ...] = ()

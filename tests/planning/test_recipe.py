@@ -97,7 +97,6 @@ def test_a_smoothed_label_is_the_cross_entropy_with_a_mixture():
 
 def test_every_method_smooths_the_labels_of_its_lower_level():
     """In the source: no method has a cross-entropy of its own."""
-
     # by another test's own methods, which came out of files that are gone, nothing is found out here
     ours = {make.__module__ for make in METHODS.values() if make.__module__.startswith("jkd.methods.")}
     assert len(ours) > 10

@@ -134,7 +134,11 @@ def test_stopped_within_an_epoch_it_goes_on_to_the_bit_with_crops_of_its_own(
 
 @pytest.mark.slow
 def test_with_held_out_images_many_steps_a_call_and_killed(folder, tmp_path, command_line):
-    """BOMD, whose upper level has images of its own in every step."""
+    """BOMD, whose upper level has images of its own in every step.
+
+    All that is learned is the same to the bit. The outer loss as it is told is a mean, which the compiler
+    sums in another order where it gathers the labels in the same program.
+    """
     flags = [
         f"--import={TINY}",
         "--teachers=tiny",
@@ -156,8 +160,11 @@ def test_with_held_out_images_many_steps_a_call_and_killed(folder, tmp_path, com
     assert (tmp_path / "streamed").exists() and not (tmp_path / "streamed" / "summary.json").exists()
     done = command_line.run("bomd", *streamed)
     assert done.returncode == 0 and "resumed at step" in done.stdout, done.stderr
-    one, other = (run.read(tmp_path / name) for name in ("resident", "streamed"))
-    for left, right in zip(one.records, other.records, strict=True):
+    one, other = (jkd.load(tmp_path / name) for name in ("resident", "streamed"))
+    chex.assert_trees_all_equal(one.variables, other.variables)
+    for left, right in zip(run.read(one.folder).records, run.read(other.folder).records, strict=True):
         for name in left:
-            if not name.startswith(("time/", "memory/")):
+            if name == "train/outer_loss":
+                assert left[name] == pytest.approx(right[name], rel=1e-6)
+            elif not name.startswith(("time/", "memory/")):
                 assert left[name] == right[name], name
