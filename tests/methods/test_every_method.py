@@ -99,6 +99,7 @@ def test_the_loss_falls_and_stays_finite(name, teachers):
             assert (metrics[weights] >= 0).all()
 
 
+@pytest.mark.slow
 def test_bomds_upper_rate_follows_the_square_of_the_students(teachers):
     method = methods.create("bomd", every=1)
 
