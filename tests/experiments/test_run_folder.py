@@ -126,7 +126,8 @@ def test_sigterm_saves_says_so_and_exits(command_line, finished):
     assert metrics(folder) == metrics(finished[0])
 
 
-@pytest.mark.parametrize("method", ["bomd", pytest.param("mmkd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["bomd", "mmkd"])
 def test_eight_devices_compute_what_one_computes(method, command_line):
     # 608 kept images are nine steps of 64, and the tenth comes in the second epoch.
     flags = (TINY, "--teachers=tiny", "--teacher-epochs=2", "--student=tiny", "--epochs=2", "--every=2")
