@@ -2,6 +2,7 @@
 
     pip install '.[tpu]'                               # v5e, v6e; for H200: pip install 'jax[cuda12]'
     python benchmarks/chips.py --chips=v5e:1           # those of its cells that are not in --out yet
+    python benchmarks/passes.py --chips=v5e:256        # the same of TPUs, without seconds, far sooner
     python benchmarks/chips.py --table                 # the table of all that is there
     python benchmarks/chips.py --here --methods=aver   # on the device that is here: time beside the least
 
@@ -27,7 +28,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 from peaks import PEAKS
-from programs import read
+from programs import Counts, read
 from random_images import described, drawn
 
 from jkd import methods
@@ -106,22 +107,41 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     clock, processor = time.perf_counter(), time.process_time()
     compiled = lowered.compile()
     seconds = {"compile_s": time.perf_counter() - clock, "compile_cpu_s": time.process_time() - processor}
-    memory, counts = compiled.memory_analysis(), read(compiled.as_text())
+    memory = compiled.memory_analysis()
+    return row(
+        cell,
+        read(compiled.as_text()),
+        call.steps,
+        {name: round(value, 1) for name, value in seconds.items()},
+        memory.argument_size_in_bytes,
+        memory.temp_size_in_bytes,
+    )
+
+
+def row(
+    cell: dict[str, Any],
+    counts: Counts,
+    steps: int,
+    seconds: dict[str, float | None],
+    arguments: int,
+    temporaries: int,
+) -> dict[str, Any]:
+    """Returns a cell with what there is to say of its call of so many steps."""
     return (
         cell
-        | {name: round(value, 1) for name, value in seconds.items()}
+        | seconds
         | {
-            "arguments": memory.argument_size_in_bytes,
-            "temporaries": memory.temp_size_in_bytes,
-            "steps": call.steps,
-            "flops": counts.flops / call.steps,
-            "bytes": counts.bytes / call.steps,
-            "kernels": counts.kernels / call.steps,
+            "arguments": arguments,
+            "temporaries": temporaries,
+            "steps": steps,
+            "flops": counts.flops / steps,
+            "bytes": counts.bytes / steps,
+            "kernels": counts.kernels / steps,
             "host_waits": counts.waits,
             "collectives": {
-                f"{kind} {what}": number / call.steps for (kind, what), number in counts.collectives.items()
+                f"{kind} {what}": number / steps for (kind, what), number in counts.collectives.items()
             },
-            "collective_bytes": counts.sent / call.steps,
+            "collective_bytes": counts.sent / steps,
             "versions": f"jax {jax.__version__}, Python {platform.python_version()}",
         }
     )
@@ -195,46 +215,66 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     return CHIPS.index(row["chips"]), networks, row["batch_size"], types.index(row["dtype"]), row["method"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_cells(parser: argparse.ArgumentParser, every: str) -> None:
+    """Adds the flags that say which cells, of `every` kind of chips by default, and where the rows are."""
     results = Path(__file__).parent / "results" / "chips.jsonl"
     parser.add_argument("--out", type=Path, default=results)
-    parser.add_argument("--table", action="store_true", help="print the table, compile nothing")
-    parser.add_argument("--chips", default=",".join(CHIPS))
+    parser.add_argument("--chips", default=every)
     parser.add_argument("--methods", default="aver,bomd,mmkd")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="student:teacher, which is three")
     parser.add_argument("--batch-sizes", default="64,1024")
     parser.add_argument("--dtypes", default="float32,bfloat16")
+
+
+def cells_of(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns the cells that the flags name."""
+    chips, names, networks, sizes, dtypes = (
+        value.split(",") for value in (args.chips, args.methods, args.networks, args.batch_sizes, args.dtypes)
+    )
+    wanted = itertools.product(chips, names, networks, map(int, sizes), dtypes)
+    return [dict(zip(KEYS, values, strict=True)) for values in wanted]
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """Returns the rows that are there."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def missing(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns the cells that the flags name, without rows yet, whose batch the chips divide."""
+    done = {tuple(row[key] for key in KEYS) for row in rows_of(args.out)}
+    cells = (cell for cell in cells_of(args) if tuple(cell.values()) not in done)
+    return [cell for cell in cells if cell["batch_size"] % int(cell["chips"].partition(":")[2]) == 0]
+
+
+def append(out: Path, row: dict[str, Any]) -> None:
+    """Writes a row behind the others, and shows it."""
+    with out.open("a") as rows:
+        rows.write(json.dumps(row) + "\n")
+    print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_cells(parser, ",".join(CHIPS))
+    parser.add_argument("--table", action="store_true", help="print the table, compile nothing")
     parser.add_argument("--here", action="store_true", help="run the calls on the device that is here")
     parser.add_argument("--image-size", type=int, default=32, help="with --here")
     parser.add_argument("--turns", type=int, default=5, help="with --here")
     args = parser.parse_args()
-
-    sizes = map(int, args.batch_sizes.split(","))
-    chips, names, networks, dtypes = (
-        value.split(",") for value in (args.chips, args.methods, args.networks, args.dtypes)
-    )
-    wanted = itertools.product(["here"] if args.here else chips, names, networks, sizes, dtypes)
-    cells = [dict(zip(KEYS, values, strict=True)) for values in wanted]
     if args.here:
-        here(cells, args.image_size, args.turns)
+        args.chips = "here"
+        here(cells_of(args), args.image_size, args.turns)
         return
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     if args.table:
-        print(table(rows))
+        print(table(rows_of(args.out)))
         return
     jax.config.update("jax_platforms", "cpu")  # what is here is not what is compiled for
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    done = {tuple(row[key] for key in KEYS) for row in rows}
-    for cell in cells:
-        if tuple(cell.values()) in done or cell["batch_size"] % int(cell["chips"].partition(":")[2]):
-            continue
-        row = measure(cell)
-        with args.out.open("a") as out:
-            out.write(json.dumps(row) + "\n")
-        print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+    for cell in missing(args):
+        append(args.out, measure(cell))
 
 
 if __name__ == "__main__":

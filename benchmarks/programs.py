@@ -74,6 +74,7 @@ def read(text: str) -> Counts:
     computations, entry = _parse(text)
     flops = moved = kernels = sent = 0.0
     waits = 0
+    channels: set[str] = set()
     collectives: Counter[tuple[str, str]] = Counter()
     for line, own, times in _run(computations, entry, 1):
         kind = line.does.removesuffix("-start")
@@ -88,6 +89,11 @@ def read(text: str) -> Counts:
         scalar = kind != "fusion" and not any(array.shape for array in line.results)
         kernels += times * (not together and not scalar and not line.does.endswith("-start"))
         for part, beside in together:
+            # A TPU's compiler may spread one over several fusions: it has one channel.
+            channel = re.search(r"channel_id=(\d+)", part.text)
+            if channel and channel[1] in channels:
+                continue
+            channels |= {channel[1]} if channel else set()
             arrays = [array for name in part.operands for array in beside[name].results]
             collectives[part.does.removesuffix("-start"), _shown(arrays)] += times
             sent += times * sum(array.size for array in arrays)
