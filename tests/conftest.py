@@ -57,7 +57,7 @@ class CommandLine:
 
     def environment(self, devices: int = 1) -> dict[str, str]:
         # Devices that wait for each other hold a thread each, and XLA has as many as the machine has cores.
-        threads = {"NPROC": str(4 * devices)} if devices > 1 else {}
+        threads = {"NPROC": str(2 * devices)} if devices > 1 else {}
         return (
             os.environ
             | {

@@ -127,6 +127,22 @@ def test_streamed_images_are_read_by_one_process_each(command_line, tmp_path):
     assert second > 0 and first + second == images + one
 
 
+SLOW = """
+import time
+from jkd.training import loop
+
+record = loop._epoch_record
+loop._epoch_record = lambda *given: (time.sleep(1), record(*given))[1]
+"""
+
+
+@pytest.fixture
+def slowly(tmp_path):
+    """Makes epochs last, so that what comes in one finds the run at work."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    return f"--import={tmp_path / 'slow.py'}"
+
+
 @pytest.fixture(scope="module")
 def undisturbed(command_line):
     succeed([command_line.start("bomd", *flags("undisturbed"), devices=2)])
@@ -134,9 +150,9 @@ def undisturbed(command_line):
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_if_one_dies_the_others_end_and_the_run_goes_on(command_line, undisturbed, victim):
+def test_if_one_dies_the_others_end_and_the_run_goes_on(command_line, undisturbed, slowly, victim):
     folder = f"killed{victim}"
-    processes = start(command_line, 2, 1, "bomd", *flags(folder))
+    processes = start(command_line, 2, 1, "bomd", *flags(folder, slowly))
     wait_for(processes[0], "epoch 2/")
     processes[victim].kill()
     survivor = processes[1 - victim]
@@ -145,20 +161,22 @@ def test_if_one_dies_the_others_end_and_the_run_goes_on(command_line, undisturbe
     assert "another process of this run has ended" in errors
     assert errors.count("\n") == 1, errors
     processes[victim].communicate()
-    out = succeed([command_line.start("bomd", *flags(folder), devices=2)])  # with another number of processes
+    out = succeed(
+        [command_line.start("bomd", *flags(folder, slowly), devices=2)]
+    )  # with another number of processes
     assert "resumed at step" in out
     assert_same(command_line.folder / folder, undisturbed)
 
 
-def test_preempted_in_one_process_all_save_at_the_same_step(command_line, undisturbed):
-    processes = start(command_line, 2, 1, "bomd", *flags("preempted"))
+def test_preempted_in_one_process_all_save_at_the_same_step(command_line, undisturbed, slowly):
+    processes = start(command_line, 2, 1, "bomd", *flags("preempted", slowly))
     wait_for(processes[0], "epoch 2/")
     processes[1].send_signal(signal.SIGTERM)
     (status, out, errors), (other, _, more) = end(processes)
     assert (status, other) == (128 + signal.SIGTERM,) * 2, errors + more
     assert "saved at step" in out
     assert read(command_line.folder / "preempted").summary is None
-    assert "resumed at step" in succeed(start(command_line, 2, 1, "bomd", *flags("preempted")))
+    assert "resumed at step" in succeed(start(command_line, 2, 1, "bomd", *flags("preempted", slowly)))
     assert_same(command_line.folder / "preempted", undisturbed)
 
 
