@@ -44,12 +44,14 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         here, there = spawn.Pipe(duplex=False)
         process = spawn.Process(target=compile_there, args=(cell, dump, there))
         process.start()
+        there.close()  # so that a process that ends untimely is heard
         try:
             steps = here.recv()
             program, memory = (_written(Path(dump), pattern, process) for pattern in (_PROGRAM, _MEMORY))
         finally:
             process.kill()
             process.join()
+    # Temporaries of the large memory alone: those of the chip's own have their colour before them.
     sizes = [(int(size), what) for size, what in _ALLOCATION.findall(memory)]
     return chips.row(
         cell,
@@ -57,9 +59,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         steps,
         {"compile_s": None, "compile_cpu_s": None},
         sum(size for size, what in sizes if "parameter" in what),
-        sum(
-            size for size, what in sizes if what.startswith("preallocated-temp")
-        ),  # not the chip's own memory
+        sum(size for size, what in sizes if what.startswith("preallocated-temp")),
     )
 
 
