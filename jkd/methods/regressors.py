@@ -100,6 +100,8 @@ def feature_errors(
     errors = {}
     for members in together.values():
         joined = jax.tree.map(lambda *each: jnp.concatenate(each, -1), *(params[k] for k in members))
+        # Without it XLA (of jax 0.10.2) joins biases inside the gradient's kernels for GPUs, and fails at it.
+        joined = jax.lax.optimization_barrier(joined)
         *ends, channels = itertools.accumulate(pairs[k][1].shape[-1] for k in members)
         mapped = _apply(joined, pairs[members[0]][0], channels, form)
         for k, one in zip(members, jnp.split(mapped, ends, -1), strict=True):
