@@ -1,4 +1,6 @@
-"""What devices send each other in a call of a tiny training: `python tiny_devices.py METHOD [batches]`.
+"""What devices send each other in a call of a tiny training.
+
+    python tiny_devices.py METHOD [batches [NAME=VALUE ...]]
 
 Compiled for the devices that are there, not run. Prints as JSON the shapes that each collective of the
 programs gives, and those of what is learned.
@@ -41,9 +43,10 @@ def batches(devices, steps, held_out):
     return on(found, jax.tree.map(lambda _: devices.split(jnp.zeros(BATCH), BATCH).sharding, found))
 
 
-def main(name, given=""):
+def main(name, given="", *settings):
     """Prints."""
-    method, devices = methods.create(name, **GIVEN.get(name, {})), Devices.all()
+    own = GIVEN.get(name, {}) | dict(setting.split("=") for setting in settings)
+    method, devices = methods.create(name, **own), Devices.all()
     task, state, teachers, data = prepared(method, EPOCH, 2 * EPOCH, devices)
     learned = {tuple(x.shape) for x in jax.tree.leaves((state.params, state.upper))}
     call = compile_call(task, STEPS)

@@ -44,6 +44,11 @@ Ours, and the default, since by the published form a teacher's scale decides who
   on several devices its images stay where they are, see `mmkd_buffer`. In the published form they travel.
 
 Ours too:
+- `--weight-inputs=label-probability`: both networks see the probability that each teacher and the student
+  give the example's label (shifted and scaled to [−1, 1]), and have 16 hidden units. Neither other form tells
+  experts apart: the row of a Gram matrix says whom an example is like among those that happen to be in its
+  batch, and logits know no label. By this one, with `--upper-learning-rate=0.01`, they do, see
+  experiments/results/mixed-teachers. No map travels between devices for it.
 - The option to let the gradient through the student's part of the inputs.
 """
 
@@ -53,7 +58,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jkd.flags import Flag
 from jkd.losses.features import unit_vectors
@@ -67,20 +72,23 @@ from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
 from jkd.models import Outputs
 from jkd.models.layers import TORCH_LINEAR, uniform_bias
+from jkd.weighting import label_probability
 
-INPUT_FORMS = ("raw", "normalised")
+INPUT_FORMS = ("raw", "normalised", "label-probability")
 TEACHER_MAPS = ("raw", "unit")
+_HIDDEN = 16  # for label probabilities, which are too few to be halved; ours, and not tuned
 
 
 class WeightNetwork(nn.Module):
     """Weights of the teachers for each example of a batch: two linear layers and a softmax."""
 
     teachers: int
+    hidden: int
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
         """Returns weights that sum to 1 over the teachers."""
-        hidden = nn.relu(_linear(inputs, inputs.shape[-1] // 2, "hidden"))
+        hidden = nn.relu(_linear(inputs, self.hidden, "hidden"))
         return nn.softmax(_linear(hidden, self.teachers, "out"))
 
 
@@ -99,7 +107,13 @@ class Weights(NamedTuple):
 
 
 def teacher_weights(
-    upper: Upper, student: Outputs, teachers: tuple[TeacherOutputs, ...], *, inputs: str, stop_student: bool
+    upper: Upper,
+    student: Outputs,
+    teachers: tuple[TeacherOutputs, ...],
+    labels: Int[Array, " batch"],
+    *,
+    inputs: str,
+    stop_student: bool,
 ) -> Weights:
     """Returns both weight matrices.
 
@@ -107,19 +121,24 @@ def teacher_weights(
         upper: the parameters of the two weight networks.
         student: the student's outputs for the batch.
         teachers: each teacher's.
-        inputs: "raw", or "normalised" to the same scale for every architecture.
+        labels: the examples' classes; only "label-probability" sees them.
+        inputs: "raw", "normalised" to the same scale for every architecture, or "label-probability", of each
+            teacher and the student.
         stop_student: whether the student's outputs are constants here.
     """
     seen = jax.lax.stop_gradient(student) if stop_student else student
-    network = WeightNetwork(len(teachers))
-    normalised = inputs == "normalised"
-    everyone: list[Outputs | TeacherOutputs] = [*teachers, seen]
-    logits = jnp.concatenate([_logits(o, normalised) for o in everyone], axis=-1)
-    grams = jnp.concatenate([_gram(o, normalised) for o in everyone], axis=-1)
+    everyone = [*teachers, seen]
 
     def weigh(parameters: PyTree, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
+        network = WeightNetwork(len(teachers), parameters["hidden"]["bias"].shape[-1])
         return jnp.asarray(network.apply({"params": parameters}, inputs))
 
+    if inputs == "label-probability":
+        right = label_probability(jnp.stack([o.logits for o in everyone]), labels).T
+        return Weights(weigh(upper.logits, 2 * right - 1), weigh(upper.features, 2 * right - 1))
+    normalised = inputs == "normalised"
+    logits = jnp.concatenate([_logits(o, normalised) for o in everyone], axis=-1)
+    grams = jnp.concatenate([_gram(o, normalised) for o in everyone], axis=-1)
     return Weights(weigh(upper.logits, logits), weigh(upper.features, grams))
 
 
@@ -178,12 +197,17 @@ def mmkd(
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
         logits_key, features_key, regressors_key = jax.random.split(key, 3)
-        network = WeightNetwork(len(teachers))
-        batch_size = student.logits.shape[0]
+        everyone = 1 + len(teachers)
         classes = student.logits.shape[-1] + sum(t.logits.shape[-1] for t in teachers)
+        widths = (classes, student.logits.shape[0] * everyone)
+        hidden = tuple(width // 2 for width in widths)
+        if weight_inputs == "label-probability":
+            widths, hidden = (everyone, everyone), (_HIDDEN, _HIDDEN)
         upper = Upper(
-            network.init(logits_key, jnp.zeros((1, classes)))["params"],
-            network.init(features_key, jnp.zeros((1, batch_size * (1 + len(teachers)))))["params"],
+            *(
+                WeightNetwork(len(teachers), inner).init(key, jnp.zeros((1, width)))["params"]
+                for key, width, inner in zip((logits_key, features_key), widths, hidden, strict=True)
+            )
         )
         params = init_regressors(regressors_key, student, teachers, regressor)
         return Variables(params=params, upper=upper)
@@ -195,7 +219,12 @@ def mmkd(
         if teacher_maps == "unit":
             teachers = at_unit_scale(teachers)
         weights = teacher_weights(
-            variables.upper, student, teachers, inputs=weight_inputs, stop_student=stop_student_inputs
+            variables.upper,
+            student,
+            teachers,
+            batch.labels,
+            inputs=weight_inputs,
+            stop_student=stop_student_inputs,
         )
         divergences = kd_distances(*logits_for_kd(student, teachers, standardise_logits), temperature).T
         errors = feature_errors(variables.params, student, teachers, regressor).T

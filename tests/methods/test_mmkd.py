@@ -189,7 +189,12 @@ def ours_and_published(request):
             "kd": jnp.stack(kds, -1),
             "features": feature_errors(problem.regressors, student, problem.teachers, form).T,
             "weights": teacher_weights(
-                problem.upper, student, problem.teachers, inputs="raw", stop_student=True
+                problem.upper,
+                student,
+                problem.teachers,
+                problem.batch.labels,
+                inputs="raw",
+                stop_student=True,
             ),
             "losses": unrolled(problem, method_of(form)),
             "hypergradient": hypergradient_of(problem, method_of(form)).gradient,
@@ -309,7 +314,9 @@ def test_normalised_inputs_do_not_see_the_scale_of_a_network(small, scale):
 
     def weights(inputs):
         return [
-            teacher_weights(problem.upper, s, problem.teachers, inputs=inputs, stop_student=True)
+            teacher_weights(
+                problem.upper, s, problem.teachers, problem.batch.labels, inputs=inputs, stop_student=True
+            )
             for s in (student, scaled)
         ]
 
@@ -317,6 +324,75 @@ def test_normalised_inputs_do_not_see_the_scale_of_a_network(small, scale):
     before, after = compiled(lambda: weights("raw"))
     assert abs(before.logits - after.logits).max() > 1e-2
     assert abs(before.features - after.features).max() > 1e-2
+
+
+BY_LABEL = method_of("linear", weight_inputs="label-probability", upper_learning_rate=0.03)
+
+
+@pytest.fixture(scope="module")
+def experts(small):
+    """The first is right on every other example, the second on the rest, the third never."""
+    problem, student = small
+    labels = problem.batch.labels
+    right = np.stack([np.arange(BATCH) % 2 == 0, np.arange(BATCH) % 2 == 1, np.zeros(BATCH, bool)])
+    said = np.where(right, labels, (labels + 1) % CLASSES)
+    teachers = tuple(
+        teacher._replace(logits=6 * np.eye(CLASSES, dtype=np.float32)[one])
+        for teacher, one in zip(problem.teachers, said, strict=True)
+    )
+    upper = BY_LABEL.init(jax.random.key(0), student, teachers).upper
+    return problem._replace(teachers=teachers, upper=upper), student, right
+
+
+class TestLabelProbability:
+    def weights(self, problem, student):
+        return teacher_weights(
+            problem.upper,
+            student,
+            problem.teachers,
+            problem.batch.labels,
+            inputs="label-probability",
+            stop_student=True,
+        )
+
+    def test_nothing_else_is_seen(self, experts):
+        problem, student, _ = experts
+        labels, rows = problem.batch.labels, np.arange(BATCH)
+        others = np.stack([(labels + 1) % CLASSES, (labels + 2) % CLASSES])
+
+        def rumoured(teacher):  # the same of the label, something else of other classes and in the maps
+            logits = np.array(teacher.logits)
+            logits[rows, others] = logits[rows, others[::-1]]
+            return teacher._replace(logits=logits, features=(3 * teacher.features[-1],))
+
+        same = problem._replace(teachers=tuple(map(rumoured, problem.teachers)))
+        relabelled = problem._replace(batch=problem.batch._replace(labels=others[0]))
+        found = compiled(lambda: [self.weights(one, student) for one in (problem, same, relabelled)])
+        chex.assert_shape([*found[0]], (BATCH, len(MAPS)))
+        for weights in found[0]:
+            np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+        chex.assert_trees_all_close(found[0], found[1], rtol=1e-4)
+        assert abs(found[0].logits - found[2].logits).max() > 1e-2
+
+    def test_it_learns_who_is_right_about_an_example(self, experts):
+        problem, student, right = experts
+        optimizer = BY_LABEL.upper_level.optimizer
+
+        def update(_, carry):
+            upper, opt_state = carry
+            gradient = hypergradient_of(problem._replace(upper=upper), BY_LABEL).gradient
+            updates, opt_state = optimizer.update(gradient, opt_state, upper)
+            return optax.apply_updates(upper, updates), opt_state
+
+        def learned():
+            start = problem.upper, optimizer.init(problem.upper)
+            upper, _ = jax.lax.fori_loop(0, 100, update, start)
+            return self.weights(problem._replace(upper=upper), student)
+
+        before, after = self.weights(problem, student), compiled(learned)
+        share = [np.mean(np.sum(weights.logits * right.T, -1)) for weights in (before, after)]
+        assert share[0] < 0.5
+        assert share[1] > 0.8
 
 
 def test_unit_maps_do_not_let_a_teacher_pull_by_its_scale(small):

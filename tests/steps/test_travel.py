@@ -29,28 +29,25 @@ CASES = [
 ]
 
 
-def sent(name, given):
+def sent(name, *given):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    command = [sys.executable, Path(__file__).parents[1] / "tiny_devices.py", name, given]
+    command = [sys.executable, Path(__file__).parents[1] / "tiny_devices.py", name, *given]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_no_image_leaves_its_device(name, given):
-    found = sent(name, given)
+def refused(found, of_pairs):
     assert found["devices"] == BATCH and found["sent"]
     shapes = found["learned"]
     shapes += [
         [*shape[:-1], 2 * shape[-1]] for shape in shapes if shape
     ]  # regressors of both teachers in one
     learned = {tuple(sorted(shape)) for shape in shapes}  # gradients may be transposed
-    of_pairs = OF_PAIRS.get(name, set())
 
     def allowed(kind, shape):
         if prod(shape) < MAP:
@@ -58,5 +55,15 @@ def test_no_image_leaves_its_device(name, given):
         form = tuple(sorted(shape))
         return form in of_pairs or (kind == "all-reduce" and form in learned)
 
-    refused = {(kind, tuple(shape)) for kind, shape in found["sent"] if not allowed(kind, shape)}
-    assert not refused
+    return {(kind, tuple(shape)) for kind, shape in found["sent"] if not allowed(kind, shape)}
+
+
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_no_image_leaves_its_device(name, given):
+    assert not refused(sent(name, given), OF_PAIRS.get(name, set()))
+
+
+@pytest.mark.slow
+def test_no_map_travels_for_label_probabilities():
+    assert refused(sent("mmkd", ""), set())
+    assert not refused(sent("mmkd", "", "weight_inputs=label-probability"), set())
