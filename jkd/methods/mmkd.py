@@ -127,7 +127,7 @@ def teacher_weights(
         stop_student: whether the student's outputs are constants here.
     """
     seen = jax.lax.stop_gradient(student) if stop_student else student
-    everyone = [*teachers, seen]
+    everyone: list[Outputs | TeacherOutputs] = [*teachers, seen]
 
     def weigh(parameters: PyTree, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
         network = WeightNetwork(len(teachers), parameters["hidden"]["bias"].shape[-1])
