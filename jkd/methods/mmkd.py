@@ -52,94 +52,25 @@ Ours too:
 - The option to let the gradient through the student's part of the inputs.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import optax
-from flax import linen as nn
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
 from jkd.flags import Flag
-from jkd.losses.features import unit_vectors
 from jkd.methods.base import Batch, Loss, Method, TeacherOutputs, UpperLevel, Variables
 from jkd.methods.mmkd_buffer import FORMS as BUFFERS
 from jkd.methods.mmkd_buffer import hard_buffer
+from jkd.methods.mmkd_weights import INPUTS, init_weights, teacher_weights
 from jkd.methods.parts import StandardiseLogits, kd_distances, logits_for_kd, weight_metrics
 from jkd.methods.prepared import at_unit_scale
 from jkd.methods.regressors import FORMS, feature_errors, init_regressors
 from jkd.methods.scratch import cross_entropy
 from jkd.methods.upper import UPPER, Estimator, Every, LearningRate, Rematerialise
 from jkd.models import Outputs
-from jkd.models.layers import TORCH_LINEAR, uniform_bias
-from jkd.weighting import label_probability
 
-INPUT_FORMS = ("raw", "normalised", "label-probability")
 TEACHER_MAPS = ("raw", "unit")
-_HIDDEN = 16  # for label probabilities, which are too few to be halved; ours, and not tuned
-
-
-class WeightNetwork(nn.Module):
-    """Weights of the teachers for each example of a batch: two linear layers and a softmax."""
-
-    teachers: int
-    hidden: int
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
-        """Returns weights that sum to 1 over the teachers."""
-        hidden = nn.relu(_linear(inputs, self.hidden, "hidden"))
-        return nn.softmax(_linear(hidden, self.teachers, "out"))
-
-
-class Upper(NamedTuple):
-    """The parameters of the two weight networks."""
-
-    logits: PyTree
-    features: PyTree
-
-
-class Weights(NamedTuple):
-    """Who is listened to, per example: `logits` is w, `features` u."""
-
-    logits: Float[Array, "batch teachers"]
-    features: Float[Array, "batch teachers"]
-
-
-def teacher_weights(
-    upper: Upper,
-    student: Outputs,
-    teachers: tuple[TeacherOutputs, ...],
-    labels: Int[Array, " batch"],
-    *,
-    inputs: str,
-    stop_student: bool,
-) -> Weights:
-    """Returns both weight matrices.
-
-    Args:
-        upper: the parameters of the two weight networks.
-        student: the student's outputs for the batch.
-        teachers: each teacher's.
-        labels: the examples' classes; only "label-probability" sees them.
-        inputs: "raw", "normalised" to the same scale for every architecture, or "label-probability", of each
-            teacher and the student.
-        stop_student: whether the student's outputs are constants here.
-    """
-    seen = jax.lax.stop_gradient(student) if stop_student else student
-    everyone: list[Outputs | TeacherOutputs] = [*teachers, seen]
-
-    def weigh(parameters: PyTree, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch teachers"]:
-        network = WeightNetwork(len(teachers), parameters["hidden"]["bias"].shape[-1])
-        return jnp.asarray(network.apply({"params": parameters}, inputs))
-
-    if inputs == "label-probability":
-        right = label_probability(jnp.stack([o.logits for o in everyone]), labels).T
-        return Weights(weigh(upper.logits, 2 * right - 1), weigh(upper.features, 2 * right - 1))
-    normalised = inputs == "normalised"
-    logits = jnp.concatenate([_logits(o, normalised) for o in everyone], axis=-1)
-    grams = jnp.concatenate([_gram(o, normalised) for o in everyone], axis=-1)
-    return Weights(weigh(upper.logits, logits), weigh(upper.features, grams))
 
 
 def mmkd(
@@ -159,7 +90,7 @@ def mmkd(
         ),
     ] = "unit",
     weight_inputs: Annotated[
-        str, Flag("what the weight networks see of logits and features", choices=INPUT_FORMS)
+        str, Flag("what the weight networks see of logits and features", choices=INPUTS)
     ] = "normalised",
     stop_student_inputs: Annotated[
         bool, Flag("no gradient through the student's outputs where the weight networks see them")
@@ -196,19 +127,8 @@ def mmkd(
     """CE + α Σ_k w_k KD_k + β Σ_k u_k mse_k, w and u learned through unrolled steps on hard examples."""
 
     def init(key: PRNGKeyArray, student: Outputs, teachers: tuple[TeacherOutputs, ...]) -> Variables:
-        logits_key, features_key, regressors_key = jax.random.split(key, 3)
-        everyone = 1 + len(teachers)
-        classes = student.logits.shape[-1] + sum(t.logits.shape[-1] for t in teachers)
-        widths = (classes, student.logits.shape[0] * everyone)
-        hidden = tuple(width // 2 for width in widths)
-        if weight_inputs == "label-probability":
-            widths, hidden = (everyone, everyone), (_HIDDEN, _HIDDEN)
-        upper = Upper(
-            *(
-                WeightNetwork(len(teachers), inner).init(key, jnp.zeros((1, width)))["params"]
-                for key, width, inner in zip((logits_key, features_key), widths, hidden, strict=True)
-            )
-        )
+        *of_networks, regressors_key = jax.random.split(key, 3)
+        upper = init_weights(of_networks, student, teachers, weight_inputs)
         params = init_regressors(regressors_key, student, teachers, regressor)
         return Variables(params=params, upper=upper)
 
@@ -256,20 +176,3 @@ def mmkd(
         rematerialise=rematerialise,
     )
     return Method(init, loss, upper_level if bilevel else None)
-
-
-def _linear(inputs: Float[Array, "batch inputs"], width: int, name: str) -> Float[Array, "batch width"]:
-    bias = uniform_bias(inputs.shape[-1])
-    return nn.Dense(width, kernel_init=TORCH_LINEAR, bias_init=bias, name=name)(inputs)
-
-
-def _logits(outputs: Outputs | TeacherOutputs, normalised: bool) -> Float[Array, "batch classes"]:
-    # Over the batch too: how confident an example's logits are beside the others' stays visible.
-    return jax.nn.standardize(outputs.logits, axis=(0, 1)) if normalised else outputs.logits
-
-
-def _gram(outputs: Outputs | TeacherOutputs, normalised: bool) -> Float[Array, "batch batch"]:
-    flat = outputs.features[-1].reshape(len(outputs.logits), -1)
-    if normalised:
-        flat = unit_vectors(flat)
-    return jnp.matmul(flat, flat.T, precision=jax.lax.Precision.HIGHEST)

@@ -79,17 +79,10 @@ def _pick(task: Task, data: Data, train: Any, held_out: Any) -> tuple[Images, Im
     return pick(train), pick(held_out) if held_out.shape[-1] else None
 
 
-def _of_step(data: Data, draw: Draw) -> tuple[Data, Any, Any]:
-    """Returns what `_pick` takes to give a step's batch alone."""
-    return Batches(data.train) if isinstance(data, Batches) else data, draw.train[0], draw.held_out[0, :0]
-
-
-def _of_held_out(data: Data, draw: Draw) -> tuple[Data, Any, Any]:
-    """Returns what `_pick` takes to give the batch held out as if it were a step's."""
-    if isinstance(data, Batches):
-        assert data.held_out is not None
-        data = Batches(data.held_out)
-    return data, draw.held_out[0], draw.held_out[0, :0]
+def _alone(data: Data, draw: Draw, part: str) -> tuple[Data, Any, Any]:
+    """Returns what `_pick` takes to give one batch, the one of `part`, "train" or "held_out", by itself."""
+    images = Batches(getattr(data, part)) if isinstance(data, Batches) else data
+    return images, getattr(draw, part)[0], draw.held_out[0, :0]
 
 
 def _single(task: Task) -> Call:
@@ -108,14 +101,14 @@ def _single(task: Task) -> Call:
     on_held_out = _on_held_out(task)  # the batch held out is then seen by the same program
 
     def shown(data: Data, draw: Draw) -> tuple[Data, Any, Any]:
-        return _of_step(data, draw) if on_held_out else (data, draw.train[0], draw.held_out[0])
+        return _alone(data, draw, "train") if on_held_out else (data, draw.train[0], draw.held_out[0])
 
     def run(state: State, teachers: PyTree, data: Data, draw: Draw, step: int, count: int):
         del count
         seen = lesson = see(state, teachers, *shown(data, draw))
         if task.upper_due(step):
             if on_held_out:
-                lesson = see(state, teachers, *_of_held_out(data, draw))
+                lesson = see(state, teachers, *_alone(data, draw, "held_out"))
             state = upper(state, lesson)
         state, metrics = lower(state, seen)
         return state, jax.tree.map(lambda x: x[None], metrics)

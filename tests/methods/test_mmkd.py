@@ -15,7 +15,8 @@ from flax import linen as nn
 from jkd.bilevel import hypergradient
 from jkd.losses.logits import kd
 from jkd.methods.base import Batch, Variables
-from jkd.methods.mmkd import Upper, mmkd, teacher_weights
+from jkd.methods.mmkd import mmkd
+from jkd.methods.mmkd_weights import Upper, teacher_weights
 from jkd.methods.regressors import feature_errors
 from jkd.methods.scratch import cross_entropy
 from jkd.models import Outputs

@@ -64,7 +64,8 @@ def test_the_speed_of_the_first_epoch_is_without_compilation(monkeypatch):
 
 def test_compiling_is_counted_once(experiment, plain):
     first, second = (r["time/images_per_second"] for r in run.read(experiment.execution.workdir).records)
-    assert first > second / 10  # with the compilation, of seconds, it were a hundredth
+    # Seconds of compilation make it some hundredths; a busy machine may make tens of an epoch's milliseconds.
+    assert first > second / 50
 
 
 def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):
