@@ -8,7 +8,7 @@ import pytest
 
 from jkd import stiefel
 from jkd.losses import relations
-from jkd.methods.mmkd import _gram
+from jkd.methods.mmkd_weights import _gram
 from jkd.minimum_norm import minimum_norm_weights
 from jkd.models import Outputs
 
