@@ -64,8 +64,7 @@ def test_the_speed_of_the_first_epoch_is_without_compilation(monkeypatch):
 
 def test_compiling_is_counted_once(experiment, plain):
     first, second = (r["time/images_per_second"] for r in run.read(experiment.execution.workdir).records)
-    # Seconds of compilation make it some hundredths; a busy machine may make tens of an epoch's milliseconds.
-    assert first > second / 50
+    assert first > second / 10  # with the compilation, of seconds, it were a hundredth
 
 
 def test_images_kept_on_the_host_give_the_same(experiment, plain, tmp_path, monkeypatch):
