@@ -418,7 +418,7 @@ def test_unit_maps_do_not_let_a_teacher_pull_by_its_scale(small):
 def test_init_needs_only_the_shapes_of_the_outputs(form, small):
     problem, student = small
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (student, problem.teachers))
-    variables = jax.eval_shape(lambda: mmkd(regressor=form).init(jax.random.key(0), *shapes))
+    variables = jax.eval_shape(lambda: method_of(form).init(jax.random.key(0), *shapes))
     reference = jax.eval_shape(lambda: draw(form))
     chex.assert_trees_all_equal_shapes(variables.params, reference.regressors)
     chex.assert_trees_all_equal_shapes(variables.upper, reference.upper)
@@ -429,7 +429,7 @@ def test_weight_decay_of_the_upper_level_is_added_to_the_gradient():
     optimizer = mmkd().upper_level.optimizer
     params = jnp.array([3.0, -0.5])
     updates, _ = compiled(lambda: optimizer.update(jnp.zeros(2), optimizer.init(params), params))
-    np.testing.assert_allclose(updates, [-1e-3, 1e-3], rtol=1e-3)
+    np.testing.assert_allclose(updates, [-1e-2, 1e-2], rtol=1e-3)
 
 
 def test_unrolls_matching_steps_and_then_one_on_the_cross_entropy(small):

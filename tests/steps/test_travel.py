@@ -20,7 +20,7 @@ IMAGE = prod(SHAPE[1:])
 MAP = 4 * 4 * 6  # a teacher's last, the smallest
 # What compares all examples with all: Gram matrices of flattened last maps, AMTMLKD's angles between logits.
 MAPS = {(BATCH, width * 4 * 4) for width in (6, 8)}
-OF_PAIRS = {"mmkd": MAPS, "mkcd": MAPS, "amtmlkd": {(CLASSES, BATCH, BATCH)}}
+OF_PAIRS = {"mkcd": MAPS, "amtmlkd": {(CLASSES, BATCH, BATCH)}}
 CASES = [
     # The quick one has all there is: held-out images, an upper level, batches that are given.
     pytest.param(name, given, marks=() if (name, given) == ("bomd", "batches") else pytest.mark.slow)
@@ -64,6 +64,8 @@ def test_no_image_leaves_its_device(name, given):
 
 
 @pytest.mark.slow
-def test_no_map_travels_for_label_probabilities():
-    assert refused(sent("mmkd", ""), set())
-    assert not refused(sent("mmkd", "", "weight_inputs=label-probability"), set())
+@pytest.mark.parametrize("inputs", ["raw", "normalised"])
+def test_only_maps_travel_for_gram_matrices(inputs):
+    found = sent("mmkd", "", f"weight_inputs={inputs}")
+    assert refused(found, set())
+    assert not refused(found, MAPS)
