@@ -142,6 +142,8 @@ def row(
                 f"{kind} {what}": number / steps for (kind, what), number in counts.collectives.items()
             },
             "collective_bytes": counts.sent / steps,
+            "estimated_cycles": counts.cycles / steps,
+            "level": str(jax.config.jax_optimization_level),  # UNKNOWN: the compiler's own default
             "versions": f"jax {jax.__version__}, Python {platform.python_version()}",
         }
     )

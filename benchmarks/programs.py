@@ -67,12 +67,13 @@ class Counts(NamedTuple):
     waits: int  # for the host: branches, and loops whose length is found while they run
     collectives: Counter[tuple[str, str]]  # by kind, and by what a chip puts in
     sent: float  # the bytes that it puts in
+    cycles: float  # by the compiler's own estimate, which a TPU's writes beside its kernels; else 0
 
 
 def read(text: str) -> Counts:
     """Returns what a program does, by the text of its compiled module."""
     computations, entry = _parse(text)
-    flops = moved = kernels = sent = 0.0
+    flops = moved = kernels = sent = cycles = 0.0
     waits = 0
     channels: set[str] = set()
     collectives: Counter[tuple[str, str]] = Counter()
@@ -83,6 +84,8 @@ def read(text: str) -> Counts:
             continue
         inside = computations.get(line.named("calls"), {}) if kind == "fusion" else {}
         moved += times * _moved(line, own, inside)
+        estimate = re.search(r'"estimated_cycles":"(\d+)"', line.text)
+        cycles += times * int(estimate[1]) if estimate else 0
         parts = [(line, own), *_parts(inside, computations)]
         flops += times * sum(_flops(part, beside) for part, beside in parts)
         together = [(part, beside) for part, beside in parts if part.does.startswith(COLLECTIVES)]
@@ -97,7 +100,7 @@ def read(text: str) -> Counts:
             arrays = [array for name in part.operands for array in beside[name].results]
             collectives[part.does.removesuffix("-start"), _shown(arrays)] += times
             sent += times * sum(array.size for array in arrays)
-    return Counts(flops, moved, kernels, waits, collectives, sent)
+    return Counts(flops, moved, kernels, waits, collectives, sent, cycles)
 
 
 def _parse(text: str) -> tuple[dict[str, Computation], str]:
