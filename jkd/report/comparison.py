@@ -170,5 +170,5 @@ def _weights(results: Sequence[Result]) -> Figure | None:
             labels.append((end, teachers[teacher], style(teacher)["color"]))
         axes.axhline(1 / values.shape[-1], color=QUIET, linewidth=0.8, linestyle=":", zorder=0)
         kind = name.removeprefix(panel.WEIGHTS).replace("_", " ")
-        finish(axes, f"{method}: weights of the teachers' {kind}", labels, gap=0.14)
+        finish(axes, f"{method}: weights of {kind}", labels, gap=0.14)
     return figure

@@ -192,7 +192,7 @@ def _weights(results: Sequence[Result]) -> list[Section]:
                 known = panel.teacher_label(rated[place]["name"], place) if rated else f"teacher {place + 1}"
                 traces.append(charts.line(known, epochs, mean, drawn, legendgroup=f"t{place}"))
             kind = name.removeprefix(panel.WEIGHTS).replace("_", " ")
-            title = f"{method}: weights of the teachers' {kind}"
+            title = f"{method}: weights of {kind}"
             layout = charts.over_epochs(title, len(epochs))
             plots[f"weights_{len(plots)}"] = {"data": traces, "layout": layout}
     if not plots:
