@@ -154,6 +154,7 @@ def test_a_network_that_must_know_the_batch_is_told_so(data, tmp_path):
         student, tmp_path / "s.stablehlo", "does not take batches of any size.*--batch-size=N", dataset=data
     )
     student.export(tmp_path / "s.stablehlo", dataset=data, batch_size=16)
+    assert (tmp_path / "s.stablehlo").is_file()
 
 
 class Counts(nn.Module):
