@@ -3,8 +3,9 @@
     python benchmarks/passes.py --chips=v5e:256 --batch-sizes=1024     # flags as those of chips.py
 
 Most of the time that a TPU's program takes to compile goes into the code of its kernels. All else that
-chips.py says is known before, kernels and temporaries but nearly: from the program as XLA's passes leave it, scheduled and its memory assigned,
-which XLA writes down (`--xla_dump_to`). A process compiles each cell, and is ended when that is written.
+chips.py says is known before, kernels and temporaries but nearly: from the program as XLA's passes leave it,
+scheduled and its memory assigned, which XLA writes down (`--xla_dump_to`). A process compiles each cell, and
+is ended when that is written.
 """
 
 import argparse
